@@ -1,0 +1,3 @@
+"""Red Queen: a self-hosted streaming service that keeps playing while its servers die."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Who somebody is: the owner, sign-in, sessions, tokens."""

@@ -1,0 +1,1 @@
+"""The HTTP edge: /api/v1 and the web app."""

@@ -1,0 +1,1 @@
+"""Titles: what there is to watch and how it is found."""

@@ -1,0 +1,104 @@
+"""The one tree of settings of a region: each field with its default, unit and trade-off.
+
+A region reads `redqueen.toml` in its data folder when there is one; everything has a default
+that is right for one machine. Unknown keys and wrong values are refused with the file, key,
+value and what would be accepted. Enter at `load`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from redqueen.errors import InvalidInput
+
+
+class Timings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How fast nodes are believed dead and how long they may take to leave."""
+
+    heartbeat_s: float = 1.0
+    """Seconds between a node's heartbeats. Shorter finds death faster and costs requests."""
+    lease_s: float = 3.0
+    """Seconds a node is believed without a heartbeat. Must exceed two heartbeats."""
+    drain_s: float = 2.0
+    """Seconds a draining node still serves after it said OUT_OF_SERVICE."""
+    stop_s: float = 10.0
+    """Seconds between SIGTERM and SIGKILL."""
+
+
+class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many nodes of each role the region runs, spread over its zones."""
+
+    registry: int = 2
+    gateway: int = 2
+    api: int = 2
+    worker: int = 2
+    control: int = 2
+
+
+class Objects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where films lie. An empty `url` is the data folder; `s3://bucket/prefix` is S3."""
+
+    url: str = ""
+    options: dict[str, str] = {}
+    """obstore's client options, such as `aws_region` or `endpoint`."""
+
+
+class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of one region."""
+
+    name: str = "local"
+    zones: tuple[str, ...] = ("a", "b", "c")
+    """Failure zones in order; each has loopback addresses of its own."""
+    host: str = "127.0.0.1"
+    """The address the public port listens on. `0.0.0.0` opens it to the network."""
+    port: int = 8080
+    """The public port; when taken, the next free one is chosen and said."""
+    timings: Timings = Timings()
+    counts: Counts = Counts()
+    objects: Objects = Objects()
+    link_ttl_s: int = 21_600
+    """Seconds that a playback link lives. Longer survives pauses, shorter limits sharing."""
+
+
+def load(data_dir: Path) -> Region:
+    """Read `redqueen.toml` of a data folder, or give the defaults. Raises InvalidInput."""
+    path = data_dir / "redqueen.toml"
+    if not path.exists():
+        return Region()
+    try:
+        region = msgspec.toml.decode(path.read_bytes(), type=Region)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            "config.invalid",
+            f"{path} is not a valid configuration: {error}",
+            hint="Correct that key; the fields and their defaults are in docs/configuration.md",
+        ) from error
+    return checked(region, path)
+
+
+def checked(region: Region, path: Path) -> Region:
+    """Return `region` if its values make sense together. Raises InvalidInput naming the key."""
+    wrong = _first_wrong(region)
+    if wrong is None:
+        return region
+    key, value, accepted = wrong
+    raise InvalidInput("config.invalid", f"{path}: {key} = {value!r}", why=f"it must be {accepted}", hint="Change it")
+
+
+def _first_wrong(region: Region) -> tuple[str, object, str] | None:
+    if not 0 < region.port < 65536:
+        return "port", region.port, "a port number, 1 to 65535"
+    if not region.zones or len(region.zones) > 8:
+        return "zones", region.zones, "1 to 8 names"
+    for zone in region.zones:
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,7}", zone):
+            return "zones", zone, "lower-case letters and digits, at most 8, first a letter"
+    if region.timings.lease_s < 2 * region.timings.heartbeat_s:
+        return "timings.lease_s", region.timings.lease_s, "at least two heartbeats"
+    for role, count in msgspec.to_builtins(region.counts).items():
+        if not 1 <= count <= 64:
+            return f"counts.{role}", count, "1 to 64"
+    return None

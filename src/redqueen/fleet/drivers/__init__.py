@@ -1,0 +1,1 @@
+"""What nodes run on: processes of this machine."""

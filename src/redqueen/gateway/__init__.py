@@ -1,0 +1,1 @@
+"""Routes and instances compiled into Envoy's files, and the agent beside each Envoy."""

@@ -1,0 +1,1 @@
+"""Watching: the right to it, where it lies, and where the viewer stopped."""

@@ -1,0 +1,204 @@
+"""The one door through which processes are started, watched and ended.
+
+Decides how a child is born (own session, no inherited input), how it is known again later (pid
+plus start time, so a reused pid is never mistaken for it), and how it ends (the whole group,
+TERM then KILL). `run` is for engines that finish; `spawn` is for nodes that outlive their
+starter. Refuses shells: a command is a list of arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import psutil
+
+from redqueen.errors import Broken, Unavailable
+
+_CONFINE = str(Path(__file__).with_name("confine.py"))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process that cannot be mistaken for another: pid and start time (seconds, epoch)."""
+
+    pid: int
+    started_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a finished engine left: exit code (negative: signal) and the ends of its output."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a confined engine may touch and use; everything else is refused by the kernel."""
+
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+    memory_bytes: int = 4 << 30
+    cpu_s: int = 3600
+    file_size_bytes: int = 64 << 30
+    niceness: int = 10
+
+
+def identify(pid: int) -> ProcessId | None:
+    """Name the living process that has `pid` now, or None (a zombie is not living)."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return ProcessId(pid, process.create_time())
+    except psutil.Error:
+        return None
+
+
+def is_alive(process: ProcessId) -> bool:
+    """Tell whether exactly this process still runs."""
+    found = identify(process.pid)
+    return found is not None and abs(found.started_s - process.started_s) < 1.0
+
+
+def send_signal(process: ProcessId, number: signal.Signals, *, group: bool = False) -> bool:
+    """Send a signal to exactly this process (or its group); False if it is gone."""
+    if not is_alive(process):
+        return False
+    try:
+        if group and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def wait_exit(process: ProcessId) -> None:
+    """Return when exactly this process has exited, whoever its parent is."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        while is_alive(process):
+            await _readable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _readable(descriptor: int) -> None:
+    with anyio.move_on_after(5):
+        await anyio.wait_readable(descriptor)
+        if select.select([descriptor], [], [], 0)[0]:
+            # A zombie stays readable for ever; a child of ours is reaped here.
+            _reap(descriptor)
+            await anyio.sleep(0.01)
+
+
+def _reap(descriptor: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
+
+
+async def stop(process: ProcessId, *, grace_s: float) -> None:
+    """End a process group: TERM, up to `grace_s` seconds, then KILL; return when it is gone."""
+    send_signal(process, signal.SIGTERM)
+    with anyio.move_on_after(grace_s):
+        await wait_exit(process)
+        return
+    send_signal(process, signal.SIGKILL, group=True)
+    with anyio.move_on_after(5):
+        await wait_exit(process)
+
+
+def spawn(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> ProcessId:
+    """Start a process that outlives its starter: own session, output appended to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        try:
+            child = subprocess.Popen(  # noqa: S603 - argument list of our own, no shell
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+            )
+        except OSError as error:
+            raise Unavailable("process.start", f"Cannot start {argv[0]}", why=str(error)) from error
+    found = identify(child.pid)
+    child.returncode = 0  # the handle is let go on purpose: the child is known by pid and start time
+    return found or ProcessId(child.pid, 0.0)
+
+
+def confined(argv: Sequence[str], limits: Confinement) -> list[str]:
+    """Wrap `argv` so that it runs under the limits, dies with its starter, and gains no rights."""
+    args = [sys.executable, "-I", "-S", _CONFINE]
+    args += [f"--read={path}" for path in limits.read] + [f"--write={path}" for path in limits.write]
+    args += [f"--memory={limits.memory_bytes}", f"--cpu={limits.cpu_s}", f"--file-size={limits.file_size_bytes}"]
+    args += [f"--nice={limits.niceness}", f"--parent={os.getpid()}"]
+    return [*args, "--", *argv]
+
+
+async def run(
+    argv: Sequence[str], *, timeout_s: float, limits: Confinement, cwd: Path | None = None, tail_bytes: int = 65_536
+) -> Completed:
+    """Run a confined engine to its end and keep the last `tail_bytes` of each output.
+
+    Raises Unavailable (`process.timeout`) after `timeout_s` seconds; the group is killed then,
+    and also when the caller is cancelled.
+    """
+    process = await anyio.open_process(
+        confined(argv, limits),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        cwd=cwd,
+    )
+    stdout, stderr = bytearray(), bytearray()
+    try:
+        with anyio.fail_after(timeout_s):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_keep_tail, process.stdout, stdout, tail_bytes)
+                group.start_soon(_keep_tail, process.stderr, stderr, tail_bytes)
+            code = await process.wait()
+    except TimeoutError as error:
+        raise Unavailable(
+            "process.timeout",
+            f"{Path(argv[0]).name} did not finish within {timeout_s:g} s",
+            hint="Try again; if it repeats, the input is too heavy for this machine",
+        ) from error
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with anyio.CancelScope(shield=True):
+                await process.wait()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+    return Completed(code, bytes(stdout), bytes(stderr))
+
+
+async def _keep_tail(stream: anyio.abc.ByteReceiveStream | None, into: bytearray, limit: int) -> None:
+    if stream is None:
+        raise Broken("process.pipe", "The engine was started without pipes")
+    async for piece in stream:
+        into += piece
+        del into[:-limit]

@@ -1,0 +1,1 @@
+"""Who is alive: leases, replication, the Eureka v2 wire and the push stream."""

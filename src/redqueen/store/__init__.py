@@ -1,0 +1,1 @@
+"""Records, objects, jobs and leases, with one contract for every driver."""

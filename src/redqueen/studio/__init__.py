@@ -1,0 +1,1 @@
+"""From an uploaded film to a title that plays everywhere."""

@@ -1,0 +1,1 @@
+"""Public doubles and emulators: virtual clock, in-memory drivers, a viewer."""
