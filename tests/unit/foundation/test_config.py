@@ -1,0 +1,42 @@
+"""Settings are read with defaults, and a wrong one is named with its file, key and value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from redqueen.config import Region, load
+from redqueen.errors import InvalidInput
+
+
+def test_a_folder_without_settings_has_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path) == Region()
+
+
+def test_settings_override_only_what_they_name(tmp_path: Path) -> None:
+    (tmp_path / "redqueen.toml").write_text("port = 9000\n[counts]\nworker = 4\n")
+    region = load(tmp_path)
+    assert (region.port, region.counts.worker, region.counts.api) == (9000, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("prot = 1", "prot"),
+        ("port = 'x'", "port"),
+        ("port = 0", "port = 0"),
+        ("zones = []", "zones"),
+        ("zones = ['A b']", "zones"),
+        ("[timings]\nlease_s = 0.5", "timings.lease_s"),
+        ("[counts]\napi = 0", "counts.api"),
+        ("port = ", "configuration"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name_with_its_file(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "redqueen.toml").write_text(text)
+    with pytest.raises(InvalidInput) as refusal:
+        load(tmp_path)
+    assert named in str(refusal.value)
+    assert "redqueen.toml" in str(refusal.value)
+    assert refusal.value.hint
