@@ -63,7 +63,9 @@ async def test_a_process_that_ignores_term_is_killed_after_its_grace(tmp_path: P
 
 @pytest.mark.anyio
 async def test_an_exit_is_noticed_at_once_whoever_the_parent_is(tmp_path: Path) -> None:
-    grandchild = f"import subprocess; print(subprocess.Popen({SLEEP!r}, start_new_session=True, stdout=-3).pid)"
+    grandchild = (
+        f"import subprocess; print(subprocess.Popen({SLEEP!r}, start_new_session=True, stdout=-3, stderr=-3).pid)"
+    )
     output = subprocess.run([sys.executable, "-c", grandchild], capture_output=True, check=True)
     orphan = identify(int(output.stdout))
     assert orphan is not None
