@@ -86,31 +86,62 @@ def send_signal(process: ProcessId, number: signal.Signals, *, group: bool = Fal
     return True
 
 
-async def wait_exit(process: ProcessId) -> None:
-    """Return when exactly this process has exited, whoever its parent is."""
+async def wait_exit(process: ProcessId) -> int | None:
+    """Return when exactly this process has exited, whoever its parent is.
+
+    A child of ours is reaped, even one that had ended before; its exit code (negative: signal) is
+    returned to the first who waits, None to others and for processes that are no children.
+    """
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
-        return
+        return None
     try:
+        code = _reap(descriptor) if _is_zombie(process) else None
         while is_alive(process):
-            await _readable(descriptor)
+            code = await _reaped(descriptor)
+        return code
     finally:
         os.close(descriptor)
 
 
-async def _readable(descriptor: int) -> None:
+async def _reaped(descriptor: int) -> int | None:
+    code = None
     with anyio.move_on_after(5):
         await anyio.wait_readable(descriptor)
         if select.select([descriptor], [], [], 0)[0]:
             # A zombie stays readable for ever; a child of ours is reaped here.
-            _reap(descriptor)
+            code = _reap(descriptor)
             await anyio.sleep(0.01)
+    return code
 
 
-def _reap(descriptor: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
+def _reap(descriptor: int) -> int | None:
+    try:
+        ended = os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
+def _is_zombie(process: ProcessId) -> bool:
+    try:
+        found = psutil.Process(process.pid)
+        return found.status() == psutil.STATUS_ZOMBIE and abs(found.create_time() - process.started_s) < 1.0
+    except psutil.Error:
+        return False
+
+
+def marked(name: str, value: str) -> list[ProcessId]:
+    """Find the living processes that were started with the environment variable `name`=`value`."""
+    found: list[ProcessId] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(name) == value and process.pid != os.getpid():
+                found += [known for known in [identify(process.pid)] if known]
+    return found
 
 
 async def stop(process: ProcessId, *, grace_s: float) -> None:
