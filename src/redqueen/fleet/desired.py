@@ -1,0 +1,92 @@
+"""Region settings into the nodes there shall be: which roles, how many, in which zones.
+
+Decides the spread: the n nodes of a role go round the zones, each role beginning at a zone of
+its own, so that two of a role never share a zone (while there are two zones) and zones carry
+about the same. A change of one role's count moves no node of another. Ports and addresses are
+given by `addresses.py`. Enter at `desired` and `specs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from redqueen.config import Region
+from redqueen.errors import InvalidInput
+from redqueen.fleet.model import NodeSpec, Role
+
+_BUILT_IN = (Role.REGISTRY, Role.GATEWAY, Role.API, Role.WORKER, Role.CONTROL)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many nodes of one service's version in one zone."""
+
+    role: Role
+    service: str
+    version: str
+    zone: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the nodes listen: each zone's host, each node's port, and the public address."""
+
+    zone_hosts: Mapping[str, str]
+    ports: Mapping[str, int]
+    public_host: str
+    public_port: int
+
+
+def desired(region: Region, version: str) -> tuple[Share, ...]:
+    """Return what the region's settings ask for, role by role, zone by zone."""
+    counts = {
+        Role.REGISTRY: region.counts.registry,
+        Role.GATEWAY: region.counts.gateway,
+        Role.API: region.counts.api,
+        Role.WORKER: region.counts.worker,
+        Role.CONTROL: region.counts.control,
+    }
+    shares: list[Share] = []
+    for index, role in enumerate(_BUILT_IN):
+        zones = _spread(region.zones, counts[role], first=2 * index)
+        shares += [Share(role, role.value, version, zone, zones.count(zone)) for zone in region.zones if zone in zones]
+    return tuple(shares)
+
+
+def _spread(zones: Sequence[str], count: int, *, first: int) -> list[str]:
+    return [zones[(first + number) % len(zones)] for number in range(count)]
+
+
+def node_ids(shares: Sequence[Share]) -> tuple[tuple[str, Share], ...]:
+    """Name each node of each share: "<service>-<zone>-<n>", n from 1. Raises InvalidInput on a clash."""
+    named = tuple((f"{share.service}-{share.zone}-{n + 1}", share) for share in shares for n in range(share.count))
+    if len({node_id for node_id, _ in named}) < len(named):
+        raise InvalidInput(
+            "fleet.clash", "Two shares name the same nodes", hint="Give each service and zone one share only"
+        )
+    return named
+
+
+def specs(shares: Sequence[Share], region: str, data_dir: str, addresses: Addresses) -> dict[str, NodeSpec]:
+    """Return the full spec of each desired node by id, registries first, all knowing the registries."""
+    made = {node_id: _spec(node_id, share, region, data_dir, addresses) for node_id, share in node_ids(shares)}
+    urls = tuple(f"http://{spec.host}:{spec.port}" for spec in made.values() if spec.role is Role.REGISTRY)
+    return {node_id: replace(spec, registry_urls=urls) for node_id, spec in made.items()}
+
+
+def _spec(node_id: str, share: Share, region: str, data_dir: str, addresses: Addresses) -> NodeSpec:
+    return NodeSpec(
+        node_id=node_id,
+        role=share.role,
+        service=share.service,
+        version=share.version,
+        zone=share.zone,
+        region=region,
+        host=addresses.zone_hosts[share.zone],
+        port=addresses.ports[node_id],
+        data_dir=data_dir,
+        public_host=addresses.public_host,
+        public_port=addresses.public_port,
+    )

@@ -1,0 +1,88 @@
+"""What the fleet is made of: what a node shall be (`NodeSpec`) and what it is seen to be (`NodeView`).
+
+A spec is written to the node's folder as `node.json`, is all that a node is told, and its digest
+tells whether a living node still is what it shall be. Node ids are "<role>-<zone>-<n>"; views
+also name each gateway's Envoy ("envoy-<zone>-<n>") and the "supervisor". Enter at `NodeSpec`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+
+class Role(StrEnum):
+    """What a node does."""
+
+    REGISTRY = "registry"
+    GATEWAY = "gateway"
+    API = "api"
+    WORKER = "worker"
+    CONTROL = "control"
+    SERVICE = "service"
+
+
+class NodeState(StrEnum):
+    """Where a node is in its life, as its supervisor sees it."""
+
+    STARTING = "starting"
+    UP = "up"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    QUARANTINED = "quarantined"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """All that one node is told when it starts. `data_dir` is the region's folder, absolute."""
+
+    node_id: str
+    role: Role
+    service: str
+    version: str
+    zone: str
+    region: str
+    host: str
+    port: int
+    data_dir: str
+    public_host: str
+    public_port: int
+    registry_urls: tuple[str, ...] = ()
+
+    @property
+    def data_path(self) -> Path:
+        """Return the region's folder."""
+        return Path(self.data_dir)
+
+    @property
+    def folder(self) -> Path:
+        """Return the node's own folder: node.json, process.json and its scratch."""
+        return Path(self.data_dir) / "nodes" / self.node_id
+
+    @property
+    def digest(self) -> str:
+        """Return a short content hash: two nodes with the same digest are interchangeable."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One process of the region as last seen; `role` may also be "envoy" or "supervisor"."""
+
+    node_id: str
+    role: str
+    service: str
+    version: str
+    zone: str
+    host: str
+    port: int
+    pid: int
+    started_s: float
+    state: NodeState
+    restarts: int = 0
+    because: str = ""
