@@ -1,0 +1,161 @@
+"""Each service as an Envoy cluster, and its endpoints as a file of its own.
+
+Tuned for services of two nodes, where Envoy's defaults fail: a death fails half of all requests
+at once, an ejection takes half the capacity, and nobody may be left with no node at all. Refuses
+(leaves out, with the reason) endpoints that cannot be given requests. Enter at `clusters`,
+`usable`, `load_assignment`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from redqueen.gateway.model import Endpoint, EndpointStatus, LeftOut
+
+TYPE = "type.googleapis.com/"
+CONNECTION_BUFFER_BYTES = 256 << 10
+OWN_ZONE_WEIGHT, OTHER_ZONE_WEIGHT = 4, 1
+_SERVED = {EndpointStatus.UP: "HEALTHY", EndpointStatus.OUT_OF_SERVICE: "DRAINING"}
+
+
+def clusters(services: Iterable[str], folder: str) -> list[dict[str, Any]]:
+    """Give one cluster for each service, in the order of their names."""
+    return [_cluster(service, folder) for service in sorted(set(services))]
+
+
+def endpoints_file(service: str) -> str:
+    """Name the file that holds a service's endpoints."""
+    return f"eds-{service}.json"
+
+
+def _cluster(service: str, folder: str) -> dict[str, Any]:
+    return {
+        "@type": TYPE + "envoy.config.cluster.v3.Cluster",
+        "name": service,
+        "type": "EDS",
+        "eds_cluster_config": {
+            "eds_config": {
+                "path_config_source": {"path": f"{folder}/{endpoints_file(service)}"},
+                # A listener must not wait long for a service whose file is missing.
+                "initial_fetch_timeout": "1s",
+            }
+        },
+        # Loopback and LAN: a node that has not accepted after half a second is not there.
+        "connect_timeout": "0.5s",
+        # With weights this divides each weight by the requests in flight, so that load spills over to
+        # other zones by itself, and a dead zone needs no second rule.
+        "lb_policy": "LEAST_REQUEST",
+        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
+        "common_lb_config": {
+            # Panic only when nobody at all is healthy: then everybody is tried, instead of a certain 503.
+            "healthy_panic_threshold": {"value": 1},
+            # The default holds changes of health back for a second.
+            "update_merge_window": "0s",
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": 4096,
+                    "max_pending_requests": 4096,
+                    "max_requests": 4096,
+                    # One of two nodes dying fails half the requests in flight at once; all of them
+                    # may be tried again, up to 100 together, and above that a quarter of the load.
+                    "retry_budget": {"budget_percent": {"value": 25}, "min_retry_concurrency": 100},
+                }
+            ]
+        },
+        "outlier_detection": _outliers(),
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http_protocol_options": {}},
+                # Shorter than any server's own keep-alive, so that no request meets a closing connection.
+                "common_http_protocol_options": {"idle_timeout": "10s"},
+            }
+        },
+    }
+
+
+def _outliers() -> dict[str, Any]:
+    return {
+        # Own failures (cannot connect, reset, time out) count apart from the service's own 5xx answers:
+        # a bug in one route must not take nodes away.
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 2,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "consecutive_gateway_failure": 5,
+        "enforcing_consecutive_gateway_failure": 100,
+        "enforcing_consecutive_5xx": 0,
+        # Statistics over hosts need five of them.
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+        "interval": "1s",
+        "base_ejection_time": "2s",
+        "max_ejection_time": "10s",
+        # Half: of two nodes one, of three one, and a single node never (hence not always_eject_one_host).
+        "max_ejection_percent": 50,
+        "always_eject_one_host": False,
+    }
+
+
+def usable(endpoints: Iterable[Endpoint]) -> tuple[tuple[Endpoint, ...], tuple[LeftOut, ...]]:
+    """Split endpoints into those that get requests and those left out with a reason, both sorted.
+
+    Of two claims to one address of a service the healthier wins, then the lesser node id.
+    """
+    chosen: dict[tuple[str, str, int], Endpoint] = {}
+    left_out: list[LeftOut] = []
+    for endpoint in sorted(set(endpoints), key=_rank):
+        because = _unusable(endpoint)
+        address = (endpoint.service, endpoint.host, endpoint.port)
+        if because is None and address in chosen:
+            because = f"{endpoint.host}:{endpoint.port} is already {chosen[address].node_id}"
+        if because is None:
+            chosen[address] = endpoint
+        else:
+            left_out.append(LeftOut(endpoint.node_id, because))
+    return tuple(chosen.values()), tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
+
+
+def _rank(endpoint: Endpoint) -> tuple[Any, ...]:
+    status_rank = 0 if endpoint.status is EndpointStatus.UP else 1
+    where = (endpoint.host, endpoint.port, endpoint.zone, endpoint.version, endpoint.status.value)
+    return (endpoint.service, status_rank, endpoint.node_id, *where)
+
+
+def _unusable(endpoint: Endpoint) -> str | None:
+    if endpoint.status not in _SERVED:
+        return f"it is {endpoint.status.value}"
+    if not 0 < endpoint.port < 65536:
+        return f"port {endpoint.port} is not a port"
+    try:
+        address = ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        return f"host {endpoint.host!r} is not an IP address"
+    return f"host {endpoint.host} is not one host" if address.is_unspecified or address.is_multicast else None
+
+
+def load_assignment(service: str, endpoints: Iterable[Endpoint], zone: str) -> dict[str, Any]:
+    """Give the endpoints of one service, own zone first in weight; none is valid (503)."""
+    hosts = [_host(endpoint, zone) for endpoint in endpoints if endpoint.service == service]
+    assignment: dict[str, Any] = {
+        "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": service,
+    }
+    if hosts:
+        assignment["endpoints"] = [{"lb_endpoints": hosts}]
+    return assignment
+
+
+def _host(endpoint: Endpoint, zone: str) -> dict[str, Any]:
+    return {
+        "endpoint": {
+            "address": {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}},
+            # Only for the access log: which node answered.
+            "hostname": endpoint.node_id,
+        },
+        "health_status": _SERVED[endpoint.status],
+        "load_balancing_weight": OWN_ZONE_WEIGHT if endpoint.zone == zone else OTHER_ZONE_WEIGHT,
+    }

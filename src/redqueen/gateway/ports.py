@@ -1,0 +1,53 @@
+"""What the agent needs from the rest of the region: where services are, and what is routed where.
+
+Owned here, implemented by the composition root. Both may fail at any time (`RedQueenError` or
+`OSError`): the agent then keeps what it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from redqueen.gateway.model import Endpoint, GatewayState, RouteInputs
+from redqueen.processes import ProcessId
+
+
+class EndpointSource(Protocol):
+    """The registry, as seen from a gateway."""
+
+    def watch(self) -> AsyncIterator[tuple[Endpoint, ...]]:
+        """Yield the whole set of endpoints, first at once, then after each change."""
+        ...
+
+
+class RouteSource(Protocol):
+    """The product's decisions about the front door."""
+
+    async def read(self) -> RouteInputs:
+        """Return the routes and media keys of now."""
+        ...
+
+
+class OnEnvoy(Protocol):
+    """Where the agent tells which Envoy runs beside it (the fleet's view)."""
+
+    def __call__(self, process: ProcessId | None) -> None:
+        """Take the process of the Envoy that runs now; None: there is none."""
+        ...
+
+
+class Report(Protocol):
+    """Where the agent tells what it serves."""
+
+    def __call__(self, state: GatewayState) -> None:
+        """Take the state after a change."""
+        ...
+
+
+def ignore_envoy(process: ProcessId | None) -> None:
+    """Drop the news: for a gateway outside a fleet."""
+
+
+def ignore_state(state: GatewayState) -> None:
+    """Drop the news: for a gateway outside a fleet."""

@@ -1,0 +1,20 @@
+"""The region's default route table: what the front door sends where.
+
+Media is not a route: the listener serves it from the folder itself. Enter at `default_routes`.
+"""
+
+from __future__ import annotations
+
+from redqueen.gateway.model import Policy, Route
+
+UPLOADS = Policy(timeout_s=None, per_try_timeout_s=None, max_request_bytes=None)
+"""A film's bytes stream through: no whole-request limit, only 60 s without a byte end it."""
+
+
+def default_routes() -> tuple[Route, ...]:
+    """Give the routes of a region that runs nothing but Red Queen itself."""
+    return (
+        Route("/api/v1/uploads", "api", UPLOADS),
+        Route("/api/", "api"),
+        Route("/", "api"),
+    )
