@@ -11,7 +11,7 @@ import errno
 import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from redqueen.errors import Exhausted, InvalidInput, RedQueenError, Unavailable
+from redqueen.errors import Exhausted, InvalidInput, NotFound, RedQueenError, Unavailable
 from redqueen.store.drivers.folder import Folder, check_source, missing
 from redqueen.store.object_keys import checked_key, checked_prefix
 
@@ -109,12 +109,12 @@ class ObstoreObjects:
     async def exists(self, key: str) -> bool:
         """Tell whether there is such an object."""
         await self._at(key)
-        with _translated(key):
-            try:
+        try:
+            with _translated(key):
                 await obstore.head_async(self._store, key)
-            except FileNotFoundError:
-                return False
-            return True
+        except NotFound:
+            return False
+        return True
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Give the keys that begin with the folder `prefix` (empty: all), in no particular order."""
@@ -128,11 +128,8 @@ class ObstoreObjects:
     async def delete(self, key: str) -> None:
         """Remove an object; no error when there is none."""
         await self._at(key)
-        with _translated(key):
-            try:
-                await obstore.delete_async(self._store, key)
-            except FileNotFoundError:
-                return
+        with suppress(NotFound), _translated(key):
+            await obstore.delete_async(self._store, key)
 
     async def delete_all(self, prefix: str) -> None:
         """Remove every object under the folder `prefix`; killed half-way, it is finished by doing it again."""
@@ -185,10 +182,6 @@ def _is_unfinished(key: str) -> bool:
 def _translated(subject: str) -> Generator[None]:
     try:
         yield
-    except RedQueenError:
-        raise
-    except FileNotFoundError as error:
-        raise missing(subject) from error
     except (BaseError, OSError) as error:
         raise explained(error, subject) from error
 
@@ -198,6 +191,12 @@ def explained(error: Exception, subject: str) -> RedQueenError:
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (told := re.search(r"\(os error (\d+)\)", str(error))):
         number = int(told[1])  # obstore hands errors of the system on as text only
+    if isinstance(error, FileNotFoundError) or number == errno.ENOTDIR:
+        return missing(subject)
+    if number in (errno.EISDIR, errno.EEXIST):
+        return InvalidInput(
+            "objects.key", f"{subject} and another object are in each other's way", hint="Choose another key"
+        )
     if number in _FULL:
         return Exhausted(
             "objects.full",
