@@ -134,6 +134,14 @@ def _is_zombie(process: ProcessId) -> bool:
         return False
 
 
+def command_of(process: ProcessId) -> list[str]:
+    """Return the argument list of a living process, empty if it is gone."""
+    try:
+        return psutil.Process(process.pid).cmdline() if is_alive(process) else []
+    except psutil.Error:
+        return []
+
+
 def marked(name: str, value: str) -> list[ProcessId]:
     """Find the living processes that were started with the environment variable `name`=`value`."""
     found: list[ProcessId] = []

@@ -25,7 +25,7 @@ _EVERYWHERE = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class PublicPort:
-    """The chosen public port, and why it is not the wanted one (empty if it is)."""
+    """The chosen public port, and why it is none of the candidates (empty if it is one)."""
 
     port: int
     because: str = ""
@@ -84,10 +84,7 @@ def choose_public_port(host: str, candidates: Sequence[int], ours: Callable[[int
     """
     for port in candidates:
         if ours(port) or _may_bind(host, port):
-            because = (
-                "" if port == candidates[-1] else f"port {candidates[-1]} was taken before and {port} is remembered"
-            )
-            return PublicPort(port, because)
+            return PublicPort(port)
     wanted = candidates[-1]
     for port in range(wanted + 1, 65_536):
         if is_free(host, port):

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from redqueen.errors import Broken, Conflict, Exhausted, InvalidInput
+from redqueen.processes import ProcessId, is_alive
 
 FORMAT: Final = 1
 """The data folder's format that this version reads and writes."""
@@ -182,6 +183,8 @@ def locked(data_dir: Path) -> Generator[None, None, None]:
 
 def _in_use(data_dir: Path) -> Conflict:
     other = read_supervisor(data_dir)
+    if other is not None and not is_alive(ProcessId(other.pid, other.started_s)):
+        other = None
     where = f" at {other.public_url}" if other else ""
     return Conflict(
         "data.in_use",

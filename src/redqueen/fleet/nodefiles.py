@@ -16,7 +16,7 @@ import msgspec
 from redqueen.errors import InvalidInput
 from redqueen.fleet.datadir import read_json, write_json
 from redqueen.fleet.model import NodeSpec
-from redqueen.processes import ProcessId, is_alive
+from redqueen.processes import ProcessId, identify, is_alive
 
 MARK: Final = "REDQUEEN_REGION_DATA"
 """Environment variable of every process of a region: its data folder."""
@@ -78,6 +78,11 @@ def envoy_process(data_dir: Path, node_id: str) -> ProcessId | None:
 def write_process(data_dir: Path, node_id: str, process: ProcessId) -> None:
     """Remember which process a node is."""
     write_json(nodes_dir(data_dir) / node_id / "process.json", process)
+
+
+def myself() -> ProcessId:
+    """Name this very process."""
+    return identify(os.getpid()) or ProcessId(os.getpid(), 0.0)
 
 
 def _living(path: Path) -> ProcessId | None:

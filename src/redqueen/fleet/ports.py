@@ -41,12 +41,16 @@ class ExitNotice(Protocol):
 class NodeProcesses(Protocol):
     """The processes behind nodes, wherever they run."""
 
-    def specs(self) -> Mapping[str, NodeSpec]:
-        """Return every node that was ever started here and not forgotten, by id."""
+    def adopt(self) -> Mapping[str, tuple[NodeSpec, ProcessId]]:
+        """Return every node that lives already, whoever started it, with what it was told."""
         ...
 
-    def living(self, node_id: str) -> ProcessId | None:
-        """Return the node's living process, or None."""
+    def envoy(self, node_id: str) -> ProcessId | None:
+        """Return the living Envoy that a gateway keeps, or None."""
+        ...
+
+    def may_listen(self, spec: NodeSpec) -> bool:
+        """Tell whether the node would find its port free."""
         ...
 
     def start(self, spec: NodeSpec) -> ProcessId:
@@ -57,12 +61,8 @@ class NodeProcesses(Protocol):
         """Tell whether this very process has said that it is ready."""
         ...
 
-    def drain(self, process: ProcessId) -> None:
-        """Ask a node to finish and leave (SIGTERM)."""
-        ...
-
-    def kill(self, process: ProcessId) -> None:
-        """End a node and its group at once (SIGKILL)."""
+    def end(self, process: ProcessId, *, at_once: bool) -> None:
+        """Ask a node to finish and leave, or end it and its group at once."""
         ...
 
     async def wait_exit(self, process: ProcessId) -> str:

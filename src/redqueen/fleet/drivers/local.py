@@ -1,0 +1,131 @@
+"""Nodes as processes of this machine.
+
+A node is `python -m redqueen.roles DATA/nodes/<id>/node.json` in a session of its own, with its
+output in DATA/logs/<id>.log, known again by pid and start time. It outlives whoever started it.
+Every process of a region carries a mark in its environment, so that one whose file was never
+written (its starter died in between) is found and adopted all the same. Enter at `LocalProcesses`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from redqueen import processes
+from redqueen.errors import Unavailable
+from redqueen.fleet import addresses, nodefiles
+from redqueen.fleet.datadir import write_json
+from redqueen.fleet.model import NodeSpec, Role
+from redqueen.processes import ProcessId
+
+LOG_LIMIT_BYTES: Final = 20 << 20
+"""A log longer than this is set aside (as .1, in place of the earlier) when its node starts."""
+
+
+def node_argv(spec_path: Path) -> list[str]:
+    """Return the command that runs a node."""
+    return [sys.executable, "-m", "redqueen.roles", str(spec_path)]
+
+
+class LocalProcesses:
+    """Starts, finds and ends the node processes of one data folder."""
+
+    def __init__(self, data_dir: Path, argv: Callable[[Path], Sequence[str]] = node_argv) -> None:
+        self._data_dir = data_dir
+        self._argv = argv
+        self._environment = {**os.environ, nodefiles.MARK: str(data_dir)}
+
+    def adopt(self) -> Mapping[str, tuple[NodeSpec, ProcessId]]:
+        """Return every node that lives already, also one whose process file was never written."""
+        self._recover()
+        found = {node_id: (spec, self._living(node_id)) for node_id, spec in self._specs().items()}
+        return {node_id: (spec, process) for node_id, (spec, process) in found.items() if process is not None}
+
+    def _recover(self) -> None:
+        known = {self._living(node_id) for node_id in self._specs()}
+        for process in processes.marked(nodefiles.MARK, str(self._data_dir)):
+            node_id = self._node_of(process) if process not in known else None
+            if node_id is not None and self._living(node_id) is None:
+                nodefiles.write_process(self._data_dir, node_id, process)
+
+    def _node_of(self, process: ProcessId) -> str | None:
+        argv = processes.command_of(process)
+        for node_id in self._specs():
+            if argv[1:] == list(self._argv(nodefiles.spec_path(self._data_dir, node_id)))[1:]:
+                return node_id
+        return None
+
+    def _specs(self) -> Mapping[str, NodeSpec]:
+        return nodefiles.known_specs(self._data_dir)
+
+    def _living(self, node_id: str) -> ProcessId | None:
+        return nodefiles.node_process(self._data_dir, node_id)
+
+    def envoy(self, node_id: str) -> ProcessId | None:
+        """Return the living Envoy of a gateway, or None."""
+        return nodefiles.envoy_process(self._data_dir, node_id)
+
+    def may_listen(self, spec: NodeSpec) -> bool:
+        """Tell whether the node's port is free, or held by the gateway's own Envoy."""
+        kept = spec.role is Role.GATEWAY and self.envoy(spec.node_id) is not None
+        return kept or addresses.is_free(spec.host, spec.port)
+
+    def start(self, spec: NodeSpec) -> ProcessId:
+        """Start a node; it outlives its starter. Raises Unavailable."""
+        path = nodefiles.spec_path(self._data_dir, spec.node_id)
+        log = self._data_dir / "logs" / f"{spec.node_id}.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / "ready.json").unlink(missing_ok=True)
+            write_json(path, spec)
+            _set_aside(log)
+            process = processes.spawn(self._argv(path), log=log, env=self._environment)
+            nodefiles.write_process(self._data_dir, spec.node_id, process)
+        except OSError as error:
+            raise Unavailable("fleet.start", f"Cannot start {spec.node_id}", why=str(error)) from error
+        return process
+
+    def is_ready(self, node_id: str, process: ProcessId) -> bool:
+        """Tell whether this very process has said that it is ready."""
+        return nodefiles.is_ready(self._data_dir, node_id, process)
+
+    def end(self, process: ProcessId, *, at_once: bool) -> None:
+        """Send SIGTERM to the node, or SIGKILL to its group."""
+        if at_once:
+            processes.send_signal(process, signal.SIGKILL, group=True)
+        else:
+            processes.send_signal(process, signal.SIGTERM)
+
+    async def wait_exit(self, process: ProcessId) -> str:
+        """Return why the process ended, as soon as it has."""
+        return exit_reason(await processes.wait_exit(process))
+
+    def forget(self, node_id: str) -> None:
+        """Drop what is known about a node that is not wanted any more; its scratch stays."""
+        folder = nodefiles.nodes_dir(self._data_dir) / node_id
+        for name in ("node.json", "process.json", "ready.json"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def exit_reason(code: int | None) -> str:
+    """Say how a process ended; None: it was not our child, so nobody knows."""
+    if code is None:
+        return "its process ended"
+    if code >= 0:
+        return f"it exited with code {code}"
+    try:
+        return f"it was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it was killed by signal {-code}"
+
+
+def _set_aside(log: Path) -> None:
+    try:
+        if log.stat().st_size > LOG_LIMIT_BYTES:
+            log.replace(log.with_name(f"{log.name}.1"))
+    except FileNotFoundError:
+        return

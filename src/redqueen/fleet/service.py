@@ -1,0 +1,280 @@
+"""The supervisor: the loop that keeps the nodes that live equal to the nodes that shall live.
+
+Adopts what lives already, starts what is missing, hears of an exit within milliseconds, tells the
+registries and the board. Neither of them can hold it up. Its own death stops nobody; told to
+stop, it drains the region in stages: gateways and workers, then api and control, then registries.
+Decisions are `reconcile.py`'s; this file only carries them out. Enter at `Supervisor.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from redqueen.clock import Clock
+from redqueen.errors import RedQueenError
+from redqueen.events import Emit, Event
+from redqueen.fleet.announce import Announcer
+from redqueen.fleet.backoff import History, Pace, after_exit, after_start
+from redqueen.fleet.living import envoy_view, node_view, supervisor_view
+from redqueen.fleet.model import NodeSpec, NodeState, NodeView, Role
+from redqueen.fleet.ports import ExitNotice, NodeBoard, NodeProcesses
+from redqueen.fleet.reconcile import Drain, Observed, Start, Stop, Wait, Wanted, reconcile
+from redqueen.processes import ProcessId
+
+DRAIN_STAGES = (frozenset({Role.GATEWAY, Role.WORKER}), frozenset({Role.API, Role.CONTROL, Role.SERVICE}))
+"""Who leaves first: those who let viewers in, then those who answer them; the registries last."""
+_BUSY_S, _QUIET_S = 0.1, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted(Event):
+    """A node's process was started."""
+
+    node_id: str
+    pid: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAdopted(Event):
+    """A node that lived already was taken over."""
+
+    node_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEnded(Event):
+    """A node's process ended; asked for, or not."""
+
+    node_id: str
+    pid: int
+    because: str
+    asked: bool
+    lived_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAsked(Event):
+    """A node was asked to leave, or killed because it did not."""
+
+    node_id: str
+    pid: int
+    because: str
+    killed: bool
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What the supervisor knows about one node; changed only between two awaits."""
+
+    spec: NodeSpec
+    process: ProcessId | None = None
+    ready: bool = False
+    since: float = 0.0
+    draining_since: float | None = None
+    history: History = field(default_factory=History)
+    waiting: str = ""
+
+
+class Supervisor:
+    """Keeps one region's nodes; `plan(moved)` gives the wanted specs, `moved` being a node whose port was lost."""
+
+    def __init__(
+        self,
+        plan: Callable[[str | None], Mapping[str, NodeSpec]],
+        processes: NodeProcesses,
+        *,
+        board: NodeBoard,
+        notice: ExitNotice,
+        clock: Clock,
+        emit: Emit,
+        pace: Pace | None = None,
+        on_views: Callable[[Sequence[NodeView]], None] = lambda views: None,
+    ) -> None:
+        self._plan = plan
+        self._processes = processes
+        self._clock = clock
+        self._emit = emit
+        self._pace = pace or Pace()
+        self._announcer = Announcer(board, notice, clock, emit)
+        self._on_views = on_views
+        self._shown: tuple[NodeView, ...] = ()
+        self._slots: dict[str, _Slot] = {}
+        self._wanted: dict[str, NodeSpec] = {}
+        self._changed = anyio.Event()
+
+    async def run(self, stop: anyio.Event, hurry: anyio.Event | None = None) -> None:
+        """Keep the region until `stop` is set, then drain it; `hurry` kills what still drains."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._announcer.run)
+            group.start_soon(self._wake_at, stop)
+            if hurry is not None:
+                group.start_soon(self._wake_at, hurry)
+            self._wanted = dict(self._plan(None))
+            await self._adopt(group)
+            while not stop.is_set():
+                await self._turn(group)
+            await self._drain(group, hurry or anyio.Event())
+            self._announcer.show(())
+            await self._announcer.flush()
+            group.cancel_scope.cancel()
+
+    async def _drain(self, group: TaskGroup, hurry: anyio.Event) -> None:
+        for leaving in (*DRAIN_STAGES, frozenset(Role)):
+            self._wanted = {node_id: spec for node_id, spec in self._wanted.items() if spec.role not in leaving}
+            while any(slot.process for node_id, slot in self._slots.items() if node_id not in self._wanted):
+                if hurry.is_set():
+                    self._kill_all()
+                running = {node_id for node_id, slot in self._slots.items() if slot.process}
+                self._wanted = {node_id: spec for node_id, spec in self._wanted.items() if node_id in running}
+                await self._turn(group)
+
+    def _kill_all(self) -> None:
+        for slot in self._slots.values():
+            if slot.process:
+                self._processes.end(slot.process, at_once=True)
+
+    async def _wake_at(self, event: anyio.Event) -> None:
+        await event.wait()
+        self._changed.set()
+
+    async def _adopt(self, group: TaskGroup) -> None:
+        restarts = await self._announcer.restarts()
+        for node_id, (spec, process) in self._processes.adopt().items():
+            slot = _Slot(spec, history=History(restarts=restarts.get(node_id, 0)))
+            self._slots[node_id] = slot
+            self._watch(group, node_id, slot, process)
+            self._emit(NodeAdopted(node_id, process.pid))
+
+    def _watch(self, group: TaskGroup, node_id: str, slot: _Slot, process: ProcessId) -> None:
+        slot.process, slot.ready, slot.draining_since = process, False, None
+        slot.since, slot.waiting = self._clock.monotonic(), ""
+        group.start_soon(self._await_exit, node_id, slot, process)
+
+    async def _await_exit(self, node_id: str, slot: _Slot, process: ProcessId) -> None:
+        because = await self._processes.wait_exit(process)
+        now = self._clock.monotonic()
+        asked, lived_s = slot.draining_since is not None, now - slot.since
+        if asked:
+            slot.history = History(restarts=slot.history.restarts)
+        else:
+            slot.history = after_exit(slot.history, now=now, lived_s=lived_s, because=because, pace=self._pace)
+        slot.process, slot.ready, slot.draining_since = None, False, None
+        self._emit(NodeEnded(node_id, process.pid, because, asked, round(lived_s, 3)))
+        self._announcer.exited(slot.spec, because)
+        self._changed.set()
+
+    async def _turn(self, group: TaskGroup) -> None:
+        """Decide, act, show, then wait until something happens."""
+        self._changed = anyio.Event()
+        self._look()
+        now = self._clock.monotonic()
+        wanted = {node_id: Wanted(spec.role, spec.digest) for node_id, spec in self._wanted.items()}
+        wake_at = now + (_BUSY_S if self._is_busy() else _QUIET_S)
+        for action in reconcile(wanted, self._observed(), now, self._pace):
+            match action:
+                case Start():
+                    self._start(group, action)
+                case Drain() | Stop():
+                    self._ask(action, now)
+                case Wait():
+                    self._explain(action)
+                    wake_at = min(wake_at, action.until or wake_at)
+        self._show()
+        with anyio.move_on_after(max(0.0, wake_at - self._clock.monotonic())):
+            await self._changed.wait()
+
+    def _look(self) -> None:
+        for node_id, slot in list(self._slots.items()):
+            if slot.process is not None and not slot.ready:
+                slot.ready = self._processes.is_ready(node_id, slot.process)
+            if slot.process is None and node_id not in self._wanted:
+                self._processes.forget(node_id)
+                del self._slots[node_id]
+
+    def _is_busy(self) -> bool:
+        return len(self._slots) < len(self._wanted) or any(not slot.ready for slot in self._slots.values())
+
+    def _observed(self) -> dict[str, Observed]:
+        return {
+            node_id: Observed(
+                role=slot.spec.role,
+                digest=slot.spec.digest,
+                alive=slot.process is not None,
+                ready=slot.ready,
+                draining_since=slot.draining_since,
+                history=slot.history,
+            )
+            for node_id, slot in self._slots.items()
+        }
+
+    def _start(self, group: TaskGroup, action: Start) -> None:
+        spec = self._wanted[action.node_id]
+        if not self._processes.may_listen(spec):
+            self._wanted = dict(self._plan(action.node_id))
+            spec = self._wanted[action.node_id]
+        slot = self._slots.get(action.node_id)
+        if slot is None:
+            slot = self._slots[action.node_id] = _Slot(spec)
+        else:
+            slot.spec, slot.history = spec, after_start(slot.history)
+        try:
+            process = self._processes.start(spec)
+        except RedQueenError as error:
+            now = self._clock.monotonic()
+            slot.history = after_exit(slot.history, now=now, lived_s=0, because=str(error), pace=self._pace)
+            self._emit(NodeEnded(action.node_id, 0, str(error), asked=False, lived_s=0))
+            return
+        self._watch(group, action.node_id, slot, process)
+        self._emit(NodeStarted(action.node_id, process.pid, action.because))
+
+    def _ask(self, action: Drain | Stop, now: float) -> None:
+        slot = self._slots[action.node_id]
+        if slot.process is None:
+            return
+        killed = isinstance(action, Stop)
+        self._processes.end(slot.process, at_once=killed)
+        slot.draining_since = now
+        slot.waiting = action.because
+        self._emit(NodeAsked(action.node_id, slot.process.pid, action.because, killed))
+
+    def _explain(self, action: Wait) -> None:
+        slot = self._slots[action.node_id]
+        if slot.draining_since is None:
+            slot.waiting = action.because
+
+    def _show(self) -> None:
+        views = tuple(self._views())
+        if views != self._shown:
+            self._shown = views
+            self._announcer.show(views)
+            self._on_views(views)
+
+    def _views(self) -> list[NodeView]:
+        views = [supervisor_view()]
+        for node_id, slot in sorted(self._slots.items()):
+            restarts = slot.history.restarts
+            views.append(node_view(slot.spec, slot.process, _state(slot), restarts=restarts, because=_because(slot)))
+            envoy = self._processes.envoy(node_id) if slot.spec.role is Role.GATEWAY else None
+            if envoy is not None:
+                views.append(envoy_view(slot.spec, envoy))
+        return views
+
+
+def _state(slot: _Slot) -> NodeState:
+    if slot.process is None:
+        return NodeState.QUARANTINED if slot.history.quarantined else NodeState.BACKOFF
+    if slot.draining_since is not None:
+        return NodeState.DRAINING
+    return NodeState.UP if slot.ready else NodeState.STARTING
+
+
+def _because(slot: _Slot) -> str:
+    if slot.waiting or not slot.history.because:
+        return slot.waiting
+    return f"started again: {slot.history.because}" if slot.process else slot.history.because
