@@ -1,0 +1,57 @@
+"""The operator's view of the region: its nodes, their logs, and the button that ends one."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from redqueen.api.ports import FleetPicture, LogLine
+from redqueen.api.services import Services
+from redqueen.errors import InvalidInput
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+class LogLines(msgspec.Struct, frozen=True):
+    """Log lines, oldest first."""
+
+    lines: list[LogLine]
+
+
+@get("/fleet", opt={"owner": True}, operation_id="getFleet", tags=["fleet"])
+async def view(services: NamedDependency[Services]) -> FleetPicture:
+    """Return every process of the region and how it is."""
+    return await services.fleet.view()
+
+
+@post("/fleet/nodes/{node_id:str}/kill", status_code=202, opt={"owner": True}, operation_id="killNode", tags=["fleet"])
+async def kill(node_id: FromPath[str], services: NamedDependency[Services]) -> None:
+    """End exactly that process at once (SIGKILL), to see the region go on."""
+    await services.fleet.kill(_name("node", node_id))
+
+
+@get("/fleet/logs", opt={"owner": True}, operation_id="getLogs", tags=["fleet"])
+async def logs(
+    services: NamedDependency[Services],
+    role: Annotated[str | None, QueryParameter(description="Only nodes of this role")] = None,
+    node: Annotated[str | None, QueryParameter(description="Only this node")] = None,
+    lines: Annotated[int, QueryParameter(description="How many at most", ge=1, le=5000)] = 200,
+) -> LogLines:
+    """Return the last log lines of a role, a node or the whole region."""
+    role = None if role is None else _name("role", role)
+    node = None if node is None else _name("node", node)
+    return LogLines(await services.fleet.logs(role, node, lines))
+
+
+def _name(key: str, value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise InvalidInput("fleet.name", f"`{key}` is no name of the fleet", hint="See them with: redqueen status")
+    return value
+
+
+ROUTES = [view, kill, logs]

@@ -1,0 +1,38 @@
+"""What the HTTP edge is made of, handed in once by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from redqueen.accounts.service import Accounts
+from redqueen.api.intake import Uploads
+from redqueen.api.ports import FleetPort, StudioPort
+from redqueen.catalogue.service import Catalogue
+from redqueen.clock import Clock
+from redqueen.events import Emit
+from redqueen.playback.service import Playback
+
+PACKAGED_APP = Path(__file__).with_name("app")
+"""Where the built web app lies in an installed wheel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a request may need; `public_url` is the only address that links are built from."""
+
+    accounts: Accounts
+    catalogue: Catalogue
+    playback: Playback
+    uploads: Uploads
+    studio: StudioPort
+    fleet: FleetPort
+    clock: Clock
+    emit: Emit
+    public_url: str
+    app_dir: Path = PACKAGED_APP
+
+    @property
+    def secure(self) -> bool:
+        """Tell whether viewers come by https, so that cookies must too."""
+        return self.public_url.startswith("https://")

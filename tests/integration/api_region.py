@@ -1,0 +1,123 @@
+"""A whole api node for tests, over memory records and a folder of objects: nothing is mocked but the studio and fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import argon2
+
+from redqueen.accounts.passwords import Passwords
+from redqueen.accounts.service import Accounts
+from redqueen.api.intake import UploadLimits, Uploads
+from redqueen.api.ports import FleetNode, FleetPicture, LogLine
+from redqueen.api.services import Services
+from redqueen.catalogue.service import Catalogue
+from redqueen.clock import Clock
+from redqueen.errors import NotFound
+from redqueen.events import Event
+from redqueen.playback.service import Playback
+from redqueen.store.drivers.objects import ObstoreObjects
+from redqueen.store.ports import Records
+
+OPERATOR = "operator-token-for-tests-0123456789"
+BEARER = {"Authorization": f"Bearer {OPERATOR}"}
+TUS = {**BEARER, "Tus-Resumable": "1.0.0"}
+PATCH = {**TUS, "Content-Type": "application/offset+octet-stream"}
+CHEAP = Passwords(argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+@dataclass
+class Studio:
+    """Remembers what it was handed."""
+
+    submitted: list[tuple[str, str]] = field(default_factory=list)
+    subtitles: list[tuple[str, str, str, str]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    async def submit(self, title_id: str, source_key: str) -> None:
+        """Remember a film."""
+        self.submitted.append((title_id, source_key))
+
+    async def set_subtitles(self, title_id: str, lang: str, label: str, text: str) -> None:
+        """Remember subtitles."""
+        self.subtitles.append((title_id, lang, label, text))
+
+    async def remove(self, title_id: str) -> None:
+        """Remember a removal."""
+        self.removed.append(title_id)
+
+
+@dataclass
+class Fleet:
+    """One node that can be killed once."""
+
+    killed: list[str] = field(default_factory=list)
+
+    async def view(self) -> FleetPicture:
+        """Show the node."""
+        node = FleetNode(
+            id="api-a-1", role="api", service="api", zone="a", pid=1, address="127.0.1.1:1", state="up", version="1"
+        )
+        return FleetPicture(
+            region="local",
+            public_url="http://127.0.0.1:8080",
+            as_of=datetime(2026, 1, 1, tzinfo=UTC),
+            zones=["a"],
+            nodes=[node],
+            leader=None,
+        )
+
+    async def kill(self, node_id: str) -> None:
+        """Remember the kill."""
+        if node_id != "api-a-1":
+            raise NotFound("fleet.unknown", f"There is no node {node_id}", hint="See: redqueen status")
+        self.killed.append(node_id)
+
+    async def logs(self, role: str | None, node: str | None, lines: int) -> Sequence[LogLine]:
+        """Show what was asked."""
+        return [LogLine("api-a-1", f"{role} {node} {lines}")]
+
+
+@dataclass
+class Region:
+    """An api node's services and what can be looked at beside them."""
+
+    services: Services
+    studio: Studio
+    fleet: Fleet
+    records: Records
+    objects: ObstoreObjects
+    folder: Path
+    events: list[Event]
+
+    @property
+    def spool(self) -> Path:
+        """Give the folder of unfinished uploads."""
+        return self.folder / "uploads"
+
+    @property
+    def sources(self) -> Path:
+        """Give the folder of whole films."""
+        return self.folder / "objects" / "sources"
+
+
+def build(
+    folder: Path, records: Records, clock: Clock, *, limits: UploadLimits | None = None, public_url: str = "http://tv"
+) -> Region:
+    """Put an api node together over `folder` and `records`."""
+    studio, fleet, events = Studio(), Fleet(), list[Event]()
+    (folder / "uploads").mkdir(exist_ok=True, parents=True)
+    (folder / "objects").mkdir(exist_ok=True)
+    objects = ObstoreObjects.folder(folder / "objects")
+    accounts = Accounts(records, clock, CHEAP)
+    catalogue = Catalogue(records, clock)
+    uploads = Uploads(records, objects, catalogue, studio, folder / "uploads", clock, events.append, limits)
+    playback = Playback(records, clock, accounts.media, public_url=public_url, link_ttl_s=3600)
+    app = folder / "app"
+    services = Services(
+        accounts, catalogue, playback, uploads, studio, fleet, clock, events.append, public_url, app_dir=app
+    )
+    return Region(services, studio, fleet, records, objects, folder, events)
