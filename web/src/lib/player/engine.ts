@@ -1,0 +1,181 @@
+/**
+ * One video element played by Shaka Player: loading, buffering, qualities, and what is encoded so far.
+ *
+ * It hides two facts. A growing film is an EVENT playlist, which Shaka takes for a live broadcast; here it
+ * always starts where it is told. And servers die: Shaka retries, then is told to go on, again and again;
+ * only what retries cannot cure is reported, through `onTrouble`.
+ */
+import shaka from 'shaka-player/dist/shaka-player.hls-es2021.js';
+import { spansOf, type Span } from './horizon';
+import { troubleOf, type Trouble } from './recovery';
+
+export interface Quality {
+  height: number;
+  bitrate_bps: number;
+}
+
+export interface EngineEvents {
+  onTrouble: (trouble: Trouble, because: string) => void;
+  onTracks: () => void;
+}
+
+const RETRY = {
+  maxAttempts: 7,
+  baseDelay: 150,
+  backoffFactor: 1.7,
+  fuzzFactor: 0.5,
+  timeout: 20_000,
+  stallTimeout: 6_000,
+  connectionTimeout: 5_000,
+};
+
+let polyfilled = false;
+
+export class Engine {
+  private readonly player = new shaka.Player();
+  private retryTimer: ReturnType<typeof setTimeout> | undefined;
+  private gone = false;
+
+  constructor(
+    readonly video: HTMLVideoElement,
+    private readonly events: EngineEvents,
+  ) {
+    if (!polyfilled) shaka.polyfill.installAll();
+    polyfilled = true;
+    this.player.configure({
+      manifest: {
+        retryParameters: RETRY,
+        // Subtitles are whole files drawn by the page; the EVENT window is the whole film.
+        disableText: true,
+        availabilityWindowOverride: Infinity,
+        hls: { liveSegmentsDelay: 0, ignoreManifestProgramDateTime: true },
+      },
+      streaming: {
+        retryParameters: RETRY,
+        rebufferingGoal: 0.3,
+        bufferingGoal: 30,
+        bufferBehind: 30,
+        lowLatencyMode: false,
+        // Another quality may be tried meanwhile, but none is banned for long: its server only died.
+        maxDisabledTime: 4,
+        safeSeekEndOffset: 0.5,
+        failureCallback: () => {
+          this.goOn();
+        },
+      },
+      abr: { useNetworkInformation: false, defaultBandwidthEstimate: 4e6, switchInterval: 4 },
+    });
+    this.player.addEventListener('error', this.onError);
+    for (const name of ['trackschanged', 'variantchanged', 'adaptation', 'manifestupdated']) {
+      this.player.addEventListener(name, events.onTracks);
+    }
+  }
+
+  /** Load `url` and be at `start_s`. Raises Trouble-sorted errors through `sorted`. */
+  async load(url: string, start_s: number): Promise<void> {
+    await this.player.attach(this.video);
+    await this.player.load(url, start_s, 'application/x-mpegurl');
+  }
+
+  /** Whether the playlist still grows. */
+  get growing(): boolean {
+    return this.player.isDynamic();
+  }
+
+  /** The end of the encoded part, in seconds: the last segment known, which no clock can run past. */
+  get horizon_s(): number {
+    const range = this.player.seekRange();
+    if (!this.player.isDynamic()) return range.end;
+    const playing = this.player.getManifest()?.variants ?? [];
+    const ends = playing
+      .flatMap((variant) => [variant.video, variant.audio])
+      .map((stream) => lastEnd(stream?.segmentIndex))
+      .filter((end) => end !== null);
+    return ends.length > 0 ? Math.min(...ends) : range.end;
+  }
+
+  get buffered(): Span[] {
+    return spansOf(this.video.buffered);
+  }
+
+  /** The qualities there are, best first, one for each height. */
+  get qualities(): Quality[] {
+    const best = new Map<number, Quality>();
+    for (const track of this.player.getVariantTracks()) {
+      const quality = { height: track.height ?? 0, bitrate_bps: track.bandwidth };
+      const known = best.get(quality.height);
+      if (!known || known.bitrate_bps < quality.bitrate_bps) best.set(quality.height, quality);
+    }
+    return [...best.values()].sort((a, b) => b.height - a.height);
+  }
+
+  /** The height that is being loaded now, or null. */
+  get height(): number | null {
+    return this.player.getVariantTracks().find((track) => track.active)?.height ?? null;
+  }
+
+  /** Hold one height, or null to let the network decide. */
+  choose(height: number | null): void {
+    this.player.configure('abr.enabled', height === null);
+    const track = this.player
+      .getVariantTracks()
+      .filter((candidate) => candidate.height === height)
+      .sort((a, b) => b.bandwidth - a.bandwidth)[0];
+    if (track) this.player.selectVariantTrack(track, true, 4);
+  }
+
+  async destroy(): Promise<void> {
+    this.gone = true;
+    clearTimeout(this.retryTimer);
+    this.player.removeEventListener('error', this.onError);
+    await this.player.destroy();
+  }
+
+  private goOn(): void {
+    clearTimeout(this.retryTimer);
+    this.retryTimer = setTimeout(() => {
+      if (!this.gone) this.player.retryStreaming(0.1);
+    }, 400);
+  }
+
+  private readonly onError = (event: Event) => {
+    const error = (event as Event & { detail?: unknown }).detail;
+    const [trouble, because, critical] = sorted(error);
+    // Network trouble while streaming is the failure callback's, which never gives up.
+    if (critical && trouble !== 'network') this.events.onTrouble(trouble, because);
+  };
+}
+
+interface SegmentIndexView {
+  getNumReferences(): number;
+  getNumEvicted(): number;
+  get(position: number): { endTime: number } | null;
+}
+
+function lastEnd(index: unknown): number | null {
+  const view = index as SegmentIndexView | null | undefined;
+  if (!view) return null;
+  const last = view.get(view.getNumEvicted() + view.getNumReferences() - 1);
+  return last ? last.endTime : null;
+}
+
+/** Sort anything Shaka throws: what kind of trouble, why, and whether playing stopped for it. */
+export function sorted(thrown: unknown): [Trouble, string, boolean] {
+  if (thrown instanceof shaka.util.Error) {
+    const critical = thrown.severity === shaka.util.Error.Severity.CRITICAL;
+    const isStatus = thrown.code === shaka.util.Error.Code.BAD_HTTP_STATUS;
+    const data = thrown.data as unknown[];
+    const status = isStatus && typeof data[1] === 'number' ? data[1] : null;
+    const because =
+      status === null
+        ? `Player error ${String(thrown.code)}.`
+        : `The film answered with status ${String(status)}.`;
+    return [troubleOf(thrown.category, status), because, critical];
+  }
+  return ['media', thrown instanceof Error ? thrown.message : String(thrown), true];
+}
+
+/** Whether this browser can play films at all. */
+export function supported(): boolean {
+  return shaka.Player.isBrowserSupported();
+}
