@@ -28,7 +28,7 @@ _PREFIX = re.compile(r"/[A-Za-z0-9._~/-]*")
 MAX_CONNECTIONS = 20_000
 
 
-def compile(inputs: Inputs) -> Snapshot:  # noqa: A001 - the field's verb for what a control plane does
+def compile(inputs: Inputs) -> Snapshot:
     """Compile all files of a gateway. Raises InvalidInput naming what cannot be compiled."""
     checked(inputs)
     jwks = media.checked_keys(inputs.media_keys.jwks_json) if inputs.media_keys.jwks_json else ""

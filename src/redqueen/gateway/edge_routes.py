@@ -94,7 +94,7 @@ def _media_route(pattern: str, cache_control: str, media_root: str, *, by_link: 
             "token": {"@type": _FILTER + "jwt_authn.v3.PerRouteConfig", "requirement_name": REQUIREMENT},
             "title": {
                 "@type": _FILTER + "lua.v3.LuaPerRoute",
-                "source_code": {"inline_string": scripts.TITLE_IN_TOKEN},
+                "source_code": {"inline_string": scripts.TITLE_CHECK},
             },
             "media-headers": {
                 "@type": _FILTER + "header_mutation.v3.HeaderMutationPerRoute",

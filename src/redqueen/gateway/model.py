@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from redqueen.events import Event
 
@@ -110,6 +111,25 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Where and as whom one gateway runs.
+
+    `folder` is the node's own scratch folder; Envoy's files lie in `folder/envoy`, its identity in
+    `folder/envoy.json`. `log` takes Envoy's own lines and the access log.
+    """
+
+    envoy_id: str
+    zone: str
+    listen_host: str
+    listen_port: int
+    admin_host: str
+    media_root: Path
+    folder: Path
+    log: Path
+    drain_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayState:
     """What a gateway serves now: the version in effect, and a version that Envoy refused, with its reason."""
 
@@ -157,6 +177,11 @@ class EnvoyAdopted(Event):
     """A living Envoy of an earlier agent was found and is kept."""
 
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyUnconfined(Event):
+    """This kernel has no Landlock: Envoy could follow a symlink out of the media folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ function envoy_on_request(handle)
 end
 """
 
-TITLE_IN_TOKEN = """\
+TITLE_CHECK = """\
 -- The token's claim `titles` must name the path's title, or "*".
 local function allowed(handle)
   local path = handle:headers():get(":path")
@@ -40,8 +40,6 @@ local function allowed(handle)
 end
 
 function envoy_on_request(handle)
-  local path = handle:headers():get(":path")
-  if path ~= nil and string.sub(path, 1, 7) ~= "/media/" then return end
   local sound, yes = pcall(allowed, handle)
   if sound and yes == true then return end
   handle:respond({[":status"] = "403"}, "the token does not name this title")

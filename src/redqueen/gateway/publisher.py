@@ -1,0 +1,173 @@
+"""Brings snapshots into effect: write, have Envoy confirm, or take back.
+
+A snapshot is in effect when Envoy reports the version of each of its files. One that Envoy refuses
+is replaced by the last confirmed one, on disk too, so that a restart never meets a bad file, and is
+not tried again until it differs or something else changed. Enter at `Publisher.bring`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+
+from redqueen.clock import Clock
+from redqueen.errors import RedQueenError
+from redqueen.events import Emit
+from redqueen.gateway.compiler import BOOTSTRAP
+from redqueen.gateway.envoy_admin import Choice, Verdict, judge
+from redqueen.gateway.envoy_process import Envoy, last_complaint, log_size
+from redqueen.gateway.model import GatewayState, Snapshot, SnapshotApplied, SnapshotRejected
+from redqueen.gateway.ports import Report
+from redqueen.gateway.snapshot_folder import SnapshotFolder
+from redqueen.processes import is_alive
+
+CONFIRM_WITHIN_S = 3.0
+ASK_EVERY_S = 0.01
+TRY_AGAIN_S = 5.0
+
+
+class Publisher:
+    """The one writer of a gateway's snapshot folder."""
+
+    def __init__(self, folder: SnapshotFolder, log: Path, clock: Clock, emit: Emit, report: Report) -> None:
+        self._folder, self._log, self._clock, self._emit, self._report = folder, log, clock, emit, report
+        self._lock = anyio.Lock()
+        self._current: Snapshot | None = None
+        self._good: Snapshot | None = None
+        self._in_effect = False
+        self._refused_version = ""
+        self._refused_at = float("-inf")
+        self._state = GatewayState("", serving=False)
+
+    def start_with(self, snapshot: Snapshot) -> None:
+        """Take the files on disk as current, and the last confirmed ones as the way back."""
+        self._current = snapshot
+        self._good = self._folder.load_good()
+
+    async def bring(self, wanted: Snapshot | None, envoy: Envoy | None) -> None:
+        """Bring `wanted` into effect; None: only see to it that the current one is."""
+        async with self._lock:
+            if wanted is not None and self._is_news(wanted):
+                await self._apply(wanted, envoy)
+            elif not self._in_effect and envoy is not None and self._current is not None:
+                await self._apply(self._current, envoy, again=True)
+
+    async def confirm_all(self, envoy: Envoy, *, newborn: bool) -> None:
+        """See whether an Envoy uses every file on disk; of a newborn one each refusal counts."""
+        async with self._lock:
+            if self._current is None:
+                return
+            began = self._clock.monotonic()
+            names = tuple(self._current.files)
+            verdict = await self._verdict(self._current, names, {} if newborn else None, envoy, within_s=1.0)
+            if verdict.choice is Choice.APPLIED:
+                self._confirmed(self._current, names, began)
+            elif verdict.choice is Choice.REFUSED:
+                self.refuse(self._current.version, self._complaint(0, verdict))
+                await self._take_back(self._current, envoy)
+            # Otherwise the next turn writes the files once more.
+
+    def go_back(self, because: str) -> None:
+        """Put the last confirmed files back in place (if they differ), so that Envoy can start."""
+        if self._good is not None and self._current is not None and self._good.version != self._current.version:
+            self.refuse(self._current.version, because)
+            self._folder.write(self._good)
+            self._current = self._good
+
+    def refuse(self, version: str, because: str) -> None:
+        """Tell once that a version is not taken, and why."""
+        known = (self._state.rejected, self._state.because) == (version, because)
+        self._refused_version, self._refused_at = version, self._clock.monotonic()
+        if not known:
+            self._emit(SnapshotRejected(version, because))
+            self._tell(rejected=version, because=because)
+
+    def envoy_lost(self) -> None:
+        """Note that nobody serves until the next Envoy is confirmed."""
+        self._in_effect = False
+        self._tell()
+
+    def _is_news(self, wanted: Snapshot) -> bool:
+        if self._current is not None and wanted.version == self._current.version:
+            return False
+        # What was refused may have been refused for a passing reason, such as a port in use.
+        waited_s = self._clock.monotonic() - self._refused_at
+        return wanted.version != self._refused_version or waited_s >= TRY_AGAIN_S
+
+    async def _apply(self, snapshot: Snapshot, envoy: Envoy | None, *, again: bool = False) -> None:
+        began = self._clock.monotonic()
+        before = await _subscriptions(envoy)
+        offset = log_size(self._log)
+        names = self._folder.write(snapshot, only=snapshot.files if again else None)
+        self._current = snapshot
+        if envoy is None:
+            return
+        verdict = await self._verdict(snapshot, names, before, envoy, within_s=CONFIRM_WITHIN_S)
+        if verdict.choice is Choice.APPLIED:
+            self._confirmed(snapshot, names, began)
+        elif verdict.choice is Choice.REFUSED:
+            self._in_effect = False
+            self.refuse(snapshot.version, self._complaint(offset, verdict))
+            await self._take_back(snapshot, envoy)
+
+    async def _take_back(self, refused: Snapshot, envoy: Envoy) -> None:
+        if self._good is None or self._good.version == refused.version:
+            return
+        before = await _subscriptions(envoy)
+        names = self._folder.write(self._good)
+        self._current = self._good
+        verdict = await self._verdict(self._good, names, before, envoy, within_s=CONFIRM_WITHIN_S)
+        self._in_effect = verdict.choice is Choice.APPLIED
+        self._tell()
+
+    async def _verdict(
+        self,
+        snapshot: Snapshot,
+        names: tuple[str, ...],
+        before: dict[str, str] | None,
+        envoy: Envoy,
+        *,
+        within_s: float,
+    ) -> Verdict:
+        verdict = Verdict(Choice.PENDING, "Envoy was not asked")
+        until = self._clock.monotonic() + within_s
+        while verdict.choice is Choice.PENDING and self._clock.monotonic() < until and is_alive(envoy.process):
+            now = await _subscriptions(envoy)
+            if now is not None:
+                before = now if before is None else before
+                verdict = judge(snapshot.files, names, before, now)
+            if verdict.choice is Choice.PENDING:
+                await self._clock.sleep(ASK_EVERY_S)
+        self._in_effect = self._in_effect and verdict.choice is Choice.APPLIED
+        return verdict
+
+    def _confirmed(self, snapshot: Snapshot, names: tuple[str, ...], began: float) -> None:
+        self._in_effect = True
+        self._good = snapshot
+        self._folder.keep_good(snapshot)
+        took_ms = round((self._clock.monotonic() - began) * 1000, 1)
+        self._emit(SnapshotApplied(snapshot.version, tuple(name for name in names if name != BOOTSTRAP), took_ms))
+        self._refused_version = ""
+        self._tell(rejected="", because="")
+
+    def _complaint(self, offset: int, verdict: Verdict) -> str:
+        return last_complaint(self._log, offset) or verdict.because
+
+    def _tell(self, *, rejected: str | None = None, because: str | None = None) -> None:
+        state = GatewayState(
+            version=self._current.version if self._current is not None and self._in_effect else "",
+            serving=self._in_effect,
+            rejected=self._state.rejected if rejected is None else rejected,
+            because=self._state.because if because is None else because,
+        )
+        if state != self._state:
+            self._state = state
+            self._report(state)
+
+
+async def _subscriptions(envoy: Envoy | None) -> dict[str, str] | None:
+    try:
+        return None if envoy is None else await envoy.admin.subscriptions()
+    except RedQueenError:
+        return None
