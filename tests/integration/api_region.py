@@ -1,8 +1,7 @@
-"""A whole api node for tests, over memory records and a folder of objects: nothing is mocked but the studio and fleet."""
+"""A whole api node for tests over a folder of objects; only the studio and the fleet are stand-ins."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +75,7 @@ class Fleet:
             raise NotFound("fleet.unknown", f"There is no node {node_id}", hint="See: redqueen status")
         self.killed.append(node_id)
 
-    async def logs(self, role: str | None, node: str | None, lines: int) -> Sequence[LogLine]:
+    async def logs(self, role: str | None, node: str | None, lines: int) -> list[LogLine]:
         """Show what was asked."""
         return [LogLine("api-a-1", f"{role} {node} {lines}")]
 

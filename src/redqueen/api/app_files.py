@@ -71,15 +71,16 @@ class AppFiles:
         async def send(request: Request[Any, Any, State]) -> Response[bytes]:
             return _response(self.find(request.scope["path"]), request)
 
-        async def send_head(request: Request[Any, Any, State]) -> Response[Any]:
-            return _response(self.find(request.scope["path"]), request)
+        async def send_head(request: Request[Any, Any, State]) -> Response[None]:
+            file = self.find(request.scope["path"])
+            return Response(None, headers=_headers(file), media_type=file.media_type)
 
         paths = ["/", "/{path:path}"]
         return [get(paths, include_in_schema=False)(send), head(paths, include_in_schema=False)(send_head)]
 
 
 def _response(file: AppFile, request: Request[Any, Any, State]) -> Response[bytes]:
-    headers = {"ETag": file.etag, "Cache-Control": file.cache, "Vary": "Accept-Encoding"}
+    headers = _headers(file)
     if file.etag in request.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, headers=headers, media_type=file.media_type)
     body = file.body
@@ -87,6 +88,10 @@ def _response(file: AppFile, request: Request[Any, Any, State]) -> Response[byte
         body = file.packed
         headers["Content-Encoding"] = "gzip"
     return Response(body, headers=headers, media_type=file.media_type)
+
+
+def _headers(file: AppFile) -> dict[str, str]:
+    return {"ETag": file.etag, "Cache-Control": file.cache, "Vary": "Accept-Encoding"}
 
 
 def _read(folder: Path) -> dict[str, AppFile]:

@@ -19,12 +19,14 @@ from redqueen.playback.model import Progress
 async def list_titles(
     identity: NamedDependency[Identity],
     services: NamedDependency[Services],
-    query: Annotated[str, QueryParameter(description="Words that title or description must have", max_length=500)] = "",
+    words: Annotated[
+        str, QueryParameter(name="query", description="Words that title or description must have", max_length=500)
+    ] = "",
     limit: Annotated[int, QueryParameter(description="How many at most", ge=1, le=200)] = 50,
     after: Annotated[str | None, QueryParameter(description="The `next` of the page before", max_length=500)] = None,
 ) -> TitlePage:
     """List titles, newest first, or those that match a query, best first."""
-    page = await services.catalogue.search(query, limit=limit, after=after)
+    page = await services.catalogue.search(words, limit=limit, after=after)
     watching = await services.playback.all_progress(identity.account.id)
     cards = [card(title, _position(watching.get(title.id))) for title in page.titles]
     return TitlePage(titles=cards, next=page.next)
