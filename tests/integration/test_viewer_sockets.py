@@ -45,12 +45,12 @@ async def test_a_kept_connection_that_was_closed_is_replaced_without_a_retry() -
 )
 async def test_a_failed_segment_is_asked_for_again_and_nothing_stalls(trouble: str | int, kind: str) -> None:
     def spoiled(name: str, times: int) -> str | int | None:
-        return trouble if name == "low-3.m4s" and times <= 3 else None
+        return trouble if name == "low-3.m4s" and times <= 2 else None
 
     async with serving(Origin(trouble=spoiled)) as origin:
-        report = await watch(origin.url, retry=QUICK, speed=1.5)
-    assert report.ended and report.stalls == () and report.retries == 3
-    assert [setback.kind for setback in report.setbacks] == [kind] * 3
+        report = await watch(origin.url, retry=QUICK, speed=3.0)
+    assert report.ended and report.stalls == () and report.retries == 2
+    assert [setback.kind for setback in report.setbacks] == [kind] * 2
 
 
 async def test_a_reset_of_a_kept_connection_is_silent_and_of_a_fresh_one_is_a_retry() -> None:

@@ -144,7 +144,8 @@ class Counter:
         def begun(title_id: str) -> None:
             if order.subtitles is not None:
                 language, text = order.subtitles
-                self._api.request("PUT", f"/titles/{title_id}/subtitles/{language}", content=text)
+                where, kind = f"/titles/{title_id}/subtitles/{language}", {"content-type": "text/plain; charset=utf-8"}
+                self._api.request("PUT", where, content=text, headers=kind)
 
         try:
             receipt = self._sender.send(order.film, title=order.title, on_begun=begun, on_progress=moved)

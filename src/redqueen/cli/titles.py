@@ -7,7 +7,6 @@ shown as it is. Other verbs find titles with `matching`. Enter at `titles`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,7 +84,5 @@ def _picture(title: dict[str, Any]) -> str:
 
 
 def _day(stamp: object) -> str:
-    """Show a time as the API gives it: epoch seconds, or RFC 3339 text."""
-    if isinstance(stamp, int | float):
-        return datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%d %H:%M")
+    """Show the minute of an RFC 3339 time, in UTC as the API gives it."""
     return str(stamp or "")[:16].replace("T", " ")
