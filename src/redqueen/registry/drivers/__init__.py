@@ -1,0 +1,1 @@
+"""The registry's hands: probes by TCP, peers by HTTP, snapshots on disk."""

@@ -1,0 +1,72 @@
+"""What a watcher believes, given what registries tell it: knowledge is never lost to a restart.
+
+A full set of another epoch (the registry restarted, or the watcher fell over to its peer) may
+lack instances only because that registry has not heard of them yet: they are kept for a grace,
+unless it says that they were removed. Refuses I/O and clocks. Enter at `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from redqueen.registry.messages import BeatMessage, Changed, Full, StreamMessage
+from redqueen.registry.model import Identity, Instance, InstanceSet
+
+GRACE_S = 5.0
+"""Seconds that an instance unknown to a new registry is kept: longer than lease and heartbeat of our nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What a watcher knows: instances, and until when (monotonic) the unconfirmed ones are kept."""
+
+    epoch: str = ""
+    version: int = 0
+    known: Mapping[Identity, Instance] = field(default_factory=dict[Identity, Instance])
+    unconfirmed_until_s: Mapping[Identity, float] = field(default_factory=dict[Identity, float])
+
+
+def instances(belief: Belief) -> InstanceSet:
+    """Give what is believed, ordered by identity."""
+    return tuple(belief.known[i] for i in sorted(belief.known))
+
+
+def step(belief: Belief, message: StreamMessage, mono_s: float, *, grace_s: float = GRACE_S) -> Belief:
+    """Take one message of a registry's stream at one moment."""
+    match message:
+        case Full():
+            belief = _take_full(belief, message, mono_s + grace_s)
+        case Changed():
+            belief = _take_changes(belief, message)
+        case BeatMessage():
+            pass
+    return _drop_unconfirmed(belief, mono_s)
+
+
+def _take_full(belief: Belief, message: Full, kept_until_s: float) -> Belief:
+    told = {i.identity: i for i in message.instances}
+    answered = told.keys() | {r.identity for r in message.removed}
+    if message.epoch == belief.epoch:
+        until_s = {i: s for i, s in belief.unconfirmed_until_s.items() if i not in answered}
+    else:
+        # Every new registry gets the whole grace: nodes need one that lives as long to tell it of themselves.
+        until_s = dict.fromkeys((i for i in belief.known if i not in answered), kept_until_s)
+    return Belief(message.epoch, message.version, {i: belief.known[i] for i in until_s} | told, until_s)
+
+
+def _take_changes(belief: Belief, message: Changed) -> Belief:
+    told = {i.identity: i for i in message.instances}
+    removed = {r.identity for r in message.removed}
+    known = {i: v for i, v in belief.known.items() if i not in removed} | told
+    until_s = {i: s for i, s in belief.unconfirmed_until_s.items() if i not in told and i in known}
+    return Belief(message.epoch, message.version, known, until_s)
+
+
+def _drop_unconfirmed(belief: Belief, mono_s: float) -> Belief:
+    over = {i for i, until_s in belief.unconfirmed_until_s.items() if until_s <= mono_s}
+    if not over:
+        return belief
+    known = {i: v for i, v in belief.known.items() if i not in over}
+    until_s = {i: s for i, s in belief.unconfirmed_until_s.items() if i not in over}
+    return Belief(belief.epoch, belief.version, known, until_s)

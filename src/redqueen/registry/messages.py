@@ -1,0 +1,110 @@
+"""What registries, watchers and snapshots exchange, as msgspec structs at the border.
+
+Registries of two releases talk to each other during a rollout, so unknown fields are let pass
+here, on purpose. Every message says which life of which registry (`epoch`) it comes from.
+Enter at `encode` and the structs.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from redqueen.registry.model import Identity, Instance, Record
+from redqueen.registry.replication import Beat, Mark
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A record, and how many seconds ago its last beat was."""
+
+    record: Record
+    age_s: float
+
+
+class Marked(msgspec.Struct, frozen=True):
+    """One entry of a digest."""
+
+    identity: Identity
+    mark: Mark
+
+
+class SyncRequest(msgspec.Struct, frozen=True):
+    """News for a peer; with `digest`, also the question what this registry is missing."""
+
+    epoch: str
+    records: tuple[Told, ...] = ()
+    beats: tuple[Beat, ...] = ()
+    digest: tuple[Marked, ...] | None = None
+
+
+class SyncResponse(msgspec.Struct, frozen=True):
+    """What the asker was missing, and what the answerer wants to be told."""
+
+    epoch: str
+    records: tuple[Told, ...] = ()
+    wanted: tuple[Identity, ...] = ()
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """An instance that a registry no longer believes in, and why."""
+
+    identity: Identity
+    because: str
+
+
+class Full(msgspec.Struct, frozen=True, tag="full", tag_field="kind"):
+    """All that a registry believes, and what it lately stopped believing."""
+
+    epoch: str
+    version: int
+    instances: tuple[Instance, ...]
+    removed: tuple[Removed, ...]
+
+
+class Changed(msgspec.Struct, frozen=True, tag="changed", tag_field="kind"):
+    """What changed since the version before."""
+
+    epoch: str
+    version: int
+    instances: tuple[Instance, ...]
+    removed: tuple[Removed, ...]
+
+
+class BeatMessage(msgspec.Struct, frozen=True, tag="beat", tag_field="kind"):
+    """Nothing changed, and the registry lives."""
+
+    epoch: str
+    version: int
+
+
+StreamMessage = Full | Changed | BeatMessage
+
+
+class ExitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody saw an instance's process end at `at_ms` (wall, epoch)."""
+
+    app: str
+    instance_id: str
+    because: str
+    at_ms: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A registry's records on disk."""
+
+    format: int
+    epoch: str
+    records: tuple[Record, ...]
+
+
+FORMAT = 1
+"""The snapshot's format; a snapshot of another one is not read."""
+
+_stream = msgspec.json.Decoder(StreamMessage)
+
+
+def decode_stream(line: str) -> StreamMessage:
+    """Read one line of the push stream. Raises msgspec.DecodeError."""
+    return _stream.decode(line)
+
+
+encode = msgspec.json.encode

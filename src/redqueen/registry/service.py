@@ -1,0 +1,168 @@
+"""The registry node's only loop: sweeps, peers, snapshots and the HTTP server around one ledger.
+
+It serves at once from its last snapshot, and learns from the peer meanwhile. When cancelled it
+ends its streams (watchers turn to the peer), stops accepting, writes a last snapshot and
+returns. Refuses a port that is taken. Enter at `serve`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import closing as closed_after
+from pathlib import Path
+
+import anyio
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from redqueen.clock import Clock
+from redqueen.errors import Unavailable
+from redqueen.events import Emit
+from redqueen.registry import app, calls
+from redqueen.registry.drivers import probing, snapshots
+from redqueen.registry.drivers.peers import Peer
+from redqueen.registry.happenings import InstanceChanged, MassEvictionHeld
+from redqueen.registry.ledger import Ledger
+from redqueen.registry.model import Change, Moment, visible
+
+SWEEP_S = 0.2
+SNAPSHOT_S = 1.0
+_LINGER_S = 0.5
+"""Seconds that open connections are given to finish after the streams have ended."""
+
+
+async def serve(
+    host: str,
+    port: int,
+    peers: Sequence[str],
+    snapshot_path: Path,
+    clock: Clock,
+    emit: Emit,
+    ready: Callable[[int], None],
+) -> None:
+    """Run one registry until cancelled; `ready` is told the port once connections are accepted.
+
+    `port` 0 takes a free one. `peers` are the other registries' base URLs. Raises Unavailable
+    (`registry.port`) when the port is taken.
+    """
+
+    def moment() -> Moment:
+        return Moment(clock.monotonic(), int(clock.now() * 1000))
+
+    with closed_after(_reserve(host, port)) as reserved:
+        ledger = Ledger(secrets.token_hex(8), moment())
+        ledger.load(snapshots.read(snapshot_path, emit), moment())
+        registry = _Registry(ledger, clock, emit, moment)
+        try:
+            async with anyio.create_task_group() as group:
+                for url in peers:
+                    group.start_soon(Peer(url, ledger, clock, emit, moment).run)
+                group.start_soon(registry.sweep)
+                group.start_soon(registry.report)
+                group.start_soon(registry.keep, snapshot_path)
+                await _serve_http(ledger, host, reserved, moment, ready)
+        finally:
+            snapshots.write(snapshot_path, ledger.epoch, ledger.table.records.values(), emit)
+
+
+def _reserve(host: str, port: int) -> socket.socket:
+    """Hold a port that nobody listens on, so that the server (which shares ports) can share it with us only."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+        reserved = socket.socket(family)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((host, port))
+    except OSError as error:
+        raise Unavailable(
+            "registry.port", f"Cannot listen on {host}:{port}", why=str(error), hint="Choose another port"
+        ) from error
+    return reserved
+
+
+async def _serve_http(
+    ledger: Ledger, host: str, reserved: socket.socket, moment: Callable[[], Moment], ready: Callable[[int], None]
+) -> None:
+    """Serve until cancelled. Granian's embedded server must be told to stop: cancelling leaves it running."""
+    number: int = reserved.getsockname()[1]
+    closing = anyio.Event()
+    server = Server(
+        app.build(ledger, moment, closing),
+        address=host,
+        port=number,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        log_enabled=False,
+    )
+    server.workers_kill_timeout = _LINGER_S  # pyright: ignore[reportAttributeAccessIssue] - seconds, may be fractional
+    server.on_startup(lambda: ready(number))
+    async with anyio.create_task_group() as group:
+        group.start_soon(_run, server)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            closing.set()
+            ledger.wake()
+            server.stop()
+
+
+async def _run(server: Server) -> None:
+    with anyio.CancelScope(shield=True):
+        try:
+            await server.serve()
+        except TimeoutError:
+            return  # a client held its connection open for longer than we linger
+
+
+class _Registry:
+    """The loops that give the rules their turns."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, emit: Emit, moment: Callable[[], Moment]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._emit = emit
+        self._moment = moment
+
+    async def sweep(self) -> None:
+        """End what has run out, five times a second; ask the instances first where the rules want it."""
+        async with anyio.create_task_group() as group:
+            while True:
+                outcome = self._ledger.apply(calls.Sweep(), self._moment())
+                if outcome.probes:
+                    self._emit(MassEvictionHeld(len(outcome.probes), outcome.because))
+                    group.start_soon(self._probe, outcome)
+                await self._clock.sleep(SWEEP_S)
+
+    async def _probe(self, asked: calls.Outcome) -> None:
+        found = await probing.probe_all(asked.probes)
+        self._ledger.apply(calls.Probed(found), self._moment())
+
+    async def report(self) -> None:
+        """Tell the log what readers see change."""
+        version = self._ledger.version
+        while True:
+            changed = self._ledger.changed
+            for entry in list(self._ledger.history.entries):
+                if entry.version > version:
+                    self._emit(_told(entry.change))
+            version = self._ledger.version
+            await changed.wait()
+
+    async def keep(self, path: Path) -> None:
+        """Write a snapshot every second in which anything changed."""
+        while True:
+            await self._clock.sleep(SNAPSHOT_S)
+            if self._ledger.dirty:
+                self._ledger.dirty = False
+                records = tuple(self._ledger.table.records.values())
+                written = await anyio.to_thread.run_sync(snapshots.write, path, self._ledger.epoch, records, self._emit)
+                self._ledger.dirty |= not written
+
+
+def _told(change: Change) -> InstanceChanged:
+    instance = visible(change.record)
+    return InstanceChanged(instance.app, instance.instance_id, str(change.action), str(instance.status), change.because)
