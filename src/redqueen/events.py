@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import msgspec
 
@@ -40,17 +40,19 @@ class LoopFailed(Event):
 class LogLines:
     """Writes each event as a JSON line: time (RFC 3339 UTC), node, event, its fields."""
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, node_id: str, stream: TextIO | None = None) -> None:
         self._node_id = node_id
+        self._stream = stream
 
     def __call__(self, event: Event) -> None:
-        """Write `event` to standard error."""
+        """Write `event` to the stream (standard error where none was given)."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
         fields: dict[str, Any] = msgspec.to_builtins(event)
         line = {"time": stamp, "node": self._node_id, "event": type(event).__name__, **fields}
-        sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
-        sys.stderr.flush()
+        stream = self._stream or sys.stderr
+        stream.write(msgspec.json.encode(line).decode() + "\n")
+        stream.flush()
 
 
 def discard(event: Event) -> None:
