@@ -44,6 +44,9 @@ class Accounts:
 
     async def ensure_owner(self) -> Account:
         """Return the owner's account; make it when the region is new. Safe to call from many nodes."""
+        found = await self._named(OWNER_ID)
+        if found is not None:
+            return found
         owner = Account(OWNER_ID, OWNER_ID, Role.OWNER, self._clock.now())
         await self._records.put(_ACCOUNTS, Put(owner.id, msgspec.json.encode(owner), when=ABSENT))
         await self._records.put(_NAMES, Put(tokens.fingerprint(_folded(owner.name)), owner.id.encode(), when=ABSENT))

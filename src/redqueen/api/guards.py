@@ -28,7 +28,7 @@ Connection = ASGIConnection[Any, Any, Any, State]
 async def require_identity(connection: Connection, handler: BaseRouteHandler) -> None:
     """Find out who asks and keep it with the request. Raises Unauthorized, Forbidden."""
     _refuse_foreign_sites(connection)
-    if handler.opt.get("public"):
+    if handler.opt.get("public") or _method(connection) == "OPTIONS":  # OPTIONS tells nothing but methods
         return
     services: Services = connection.app.state["services"]
     header = connection.headers.get("authorization")

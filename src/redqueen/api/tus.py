@@ -92,8 +92,11 @@ def _decoded(key: str, value: str) -> str:
         raise _bad_metadata(f"the value of {key[:40]} is not base64") from error
     if len(decoded) > _MAX_VALUE_BYTES:
         raise _bad_metadata(f"the value of {key[:40]} is longer than {_MAX_VALUE_BYTES} bytes")
-    # File names on POSIX are bytes: what is not UTF-8 is shown as a replacement mark, not refused.
-    return decoded.decode("utf-8", "replace")
+    # File names on POSIX are bytes: what is not UTF-8 is read as Windows-1252, not refused.
+    try:
+        return decoded.decode("utf-8")
+    except UnicodeDecodeError:
+        return decoded.decode("cp1252", "replace")
 
 
 def _bad_metadata(why: str) -> InvalidInput:
