@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from redqueen.testing.viewer.choice import Bandwidth, choose, fixed
 from redqueen.testing.viewer.playlist import Rung
-from redqueen.testing.viewer.policy import Failure, RetryPolicy, attempt_delay_s, judge_status, streaming_delay_s
+from redqueen.testing.viewer.policy import (
+    WEB_PLAYER,
+    Failure,
+    RetryPolicy,
+    attempt_delay_s,
+    judge_status,
+    streaming_delay_s,
+)
 
 RUNGS = tuple(Rung(f"{h}.m3u8", rate, height=h) for h, rate in ((360, 800_000), (720, 3_000_000), (1080, 6_000_000)))
 
@@ -55,8 +62,10 @@ def test_the_waits_are_those_of_shaka_player() -> None:
     assert attempt_delay_s(policy, 0, 0.9) == 0
     assert [attempt_delay_s(policy, 1, luck) for luck in (0, 0.5, 1)] == pytest.approx([0.5, 1.0, 1.5])
     assert attempt_delay_s(policy, 2, 0.5) == pytest.approx(2.0)
-    assert streaming_delay_s(policy, Failure.STATUS, 0.5) == pytest.approx(2.0)
-    assert streaming_delay_s(policy, Failure.TIMEOUT, 0.5) == pytest.approx(1.1)
+    assert streaming_delay_s(policy, Failure.STATUS, 5, 0.5) == pytest.approx(2.0)
+    assert streaming_delay_s(policy, Failure.TIMEOUT, 0, 0.5) == pytest.approx(1.1)
+    turns = [streaming_delay_s(WEB_PLAYER, Failure.STATUS, turn, 0.5) - 0.5 for turn in range(7)]
+    assert turns == pytest.approx([0.15 * 1.7**n for n in range(6)] + [0.15])
 
 
 def test_statuses_mean_what_they_mean_to_shaka_player() -> None:

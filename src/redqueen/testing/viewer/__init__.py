@@ -7,10 +7,11 @@ downloads, it does not decode. Enter at `watch` (one viewer) and `crowd` (many i
 from redqueen.testing.viewer.crowd import Gathering, crowd
 from redqueen.testing.viewer.model import Stall
 from redqueen.testing.viewer.player import Transport, Viewing, Wishes, watch
-from redqueen.testing.viewer.policy import RetryPolicy
+from redqueen.testing.viewer.policy import WEB_PLAYER, RetryPolicy
 from redqueen.testing.viewer.report import CrowdReport, Report, Setback
 
 __all__ = [
+    "WEB_PLAYER",
     "CrowdReport",
     "Gathering",
     "Report",

@@ -308,7 +308,7 @@ class Viewing:
             raise _Fatal(str(error)) from error
 
     async def _get(self, part: Part, *, forever: bool, keep_body: bool = False, attempts: int | None = None) -> Answer:
-        again = False
+        again, turn = False, 0
         while True:
             failure, why = Failure.CONNECTION, ""
             for attempt in range(attempts or self._retry.max_attempts):
@@ -323,7 +323,8 @@ class Viewing:
                     raise _Fatal(why)
             if not forever:
                 raise _Fatal(why)
-            await self._clock.sleep(policy.streaming_delay_s(self._retry, failure, self._random.random()))
+            await self._clock.sleep(policy.streaming_delay_s(self._retry, failure, turn, self._random.random()))
+            turn += 1
 
     async def _try(self, part: Part, keep_body: bool) -> Answer | tuple[Failure, str]:
         self._tally.requests += 1

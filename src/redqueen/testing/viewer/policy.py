@@ -1,14 +1,14 @@
 """How a player tries again when a request fails; pure.
 
-Models Shaka Player 5 as our web player configures it. Decides the wait before each attempt and
-what a failure means. Refuses nothing: a policy is only numbers. Enter at `RetryPolicy`.
+Models Shaka Player 5. Decides the wait before each attempt and what a failure means. Refuses
+nothing: a policy is only numbers. Enter at `RetryPolicy`; `WEB_PLAYER` is how our own player sets it.
 
 Sources, in Shaka Player: lib/net/networking_engine.js (attempts, connection and stall time limits),
 lib/net/backoff.js (fuzz and growth), lib/net/http_plugin_utils.js (401 and 403 are critical, every
 other status is tried again), lib/media/streaming_engine.js (`handleStreamingError_`: the failure
 callback waits by a backoff of its own that resets itself), lib/player.js
 (`defaultStreamingFailureCallback_`: `retryStreaming(1)` after HTTP errors, `retryStreaming(0.1)`
-after a time limit; by default only for live streams, in our web player for every title),
+after a time limit; by default only for live streams, here for every title, as our web player does),
 lib/hls/hls_parser.js (a failed reload of a playlist is tried again after 0.1 s, for ever).
 """
 
@@ -54,6 +54,19 @@ class RetryPolicy:
     """A viewer who looks at a standing picture for so long leaves; counted as a failed session."""
 
 
+WEB_PLAYER = RetryPolicy(
+    max_attempts=7,
+    base_delay_s=0.15,
+    backoff_factor=1.7,
+    timeout_s=20.0,
+    connection_timeout_s=5.0,
+    stall_timeout_s=6.0,
+    retry_streaming_delay_s=0.5,
+    retry_streaming_after_timeout_s=0.5,
+)
+"""What web/src/lib/player/engine.ts sets: quicker and more stubborn than the defaults."""
+
+
 def attempt_delay_s(policy: RetryPolicy, attempt: int, luck: float) -> float:
     """Return the wait before attempt number `attempt` (the first is 0); `luck` is random in 0..1."""
     if attempt == 0:
@@ -61,16 +74,17 @@ def attempt_delay_s(policy: RetryPolicy, attempt: int, luck: float) -> float:
     return fuzzed(policy.base_delay_s * policy.backoff_factor ** (attempt - 1), policy.fuzz_factor, luck)
 
 
-def streaming_delay_s(policy: RetryPolicy, failure: Failure, luck: float) -> float:
+def streaming_delay_s(policy: RetryPolicy, failure: Failure, turn: int, luck: float) -> float:
     """Return the wait between a segment's exhausted attempts and the next round of them.
 
-    The streaming engine's own backoff always stands at its base delay here, because it resets
-    itself after `max(max_attempts, 2)` and ours has 2.
+    The streaming engine's own backoff grows with each `turn` (the first is 0) and resets itself after
+    `max(max_attempts, 2)`; with the default of 2 it always stands at the base delay.
     """
     after = policy.retry_streaming_delay_s
     if failure is Failure.TIMEOUT:
         after = policy.retry_streaming_after_timeout_s
-    return fuzzed(policy.base_delay_s, policy.fuzz_factor, luck) + after
+    growth = policy.backoff_factor ** (turn % (max(policy.max_attempts, 2) - 1))
+    return fuzzed(policy.base_delay_s * growth, policy.fuzz_factor, luck) + after
 
 
 def fuzzed(value: float, factor: float, luck: float) -> float:
