@@ -25,7 +25,7 @@ _DEEPEST = 8
 _SPELLING = {"overriddenStatus": "overriddenstatus"}
 _UNFIT_TEXT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _UNFIT_NAME = re.compile(r"[^A-Za-z0-9_.-]")
-_SPELT = re.compile(r"_\.([0-9a-f]{4,6})")
+_SPELT = re.compile(r"(?:_\.[0-9a-f]{4})+")
 
 
 def read(body: bytes) -> Document:
@@ -84,10 +84,18 @@ def _text(value: object) -> str:
 
 
 def _write_name(name: str) -> str:
-    """Spell a name so that XML allows it, as XStream's friendly coder does: `_.` and hex digits."""
-    spelt = _UNFIT_NAME.sub(lambda found: f"_.{ord(found[0]):04x}", name) or "_"
-    return spelt if re.match(r"[A-Za-z_]", spelt) else f"_.{ord(spelt[0]):04x}{spelt[1:]}"
+    """Spell a name so that XML allows it, as XStream's friendly coder does: `_.` and four hex digits."""
+    spelt = _UNFIT_NAME.sub(lambda found: _spelt(found[0]), name) or "_"
+    return spelt if re.match(r"[A-Za-z_]", spelt) else _spelt(spelt[0]) + spelt[1:]
+
+
+def _spelt(character: str) -> str:
+    units = character.encode("utf-16-be", "replace").hex()
+    return "".join(f"_.{units[n : n + 4]}" for n in range(0, len(units), 4))
 
 
 def _read_name(name: str) -> str:
-    return _SPELT.sub(lambda found: chr(min(int(found[1], 16), 0x10FFFF)), name)
+    def plain(found: re.Match[str]) -> str:
+        return bytes.fromhex(found[0].replace("_.", "")).decode("utf-16-be", "replace")
+
+    return _SPELT.sub(plain, name)
