@@ -90,6 +90,12 @@ class Leases:
             if record is None or await self._store(lease.name, record, Held("", lease.fence, 0.0)):
                 return
 
+    async def holder(self, name: str) -> str | None:
+        """Return who holds the lease `name` now, or None."""
+        record = await self._records.get(_PARTITION, name)
+        held = None if record is None else _decode(record)
+        return held.holder if held is not None and held.until > self._clock.now() else None
+
     async def _mine(self, lease: Lease) -> Record | None:
         record = await self._records.get(_PARTITION, lease.name)
         held = None if record is None else _decode(record)

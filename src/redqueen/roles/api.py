@@ -1,0 +1,46 @@
+"""An api node: the viewer, maker and operator API and the web app, over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redqueen.accounts.service import Accounts
+from redqueen.api.app import create_app
+from redqueen.api.services import PACKAGED_APP, Services
+from redqueen.fleet.addresses import public_url
+from redqueen.playback.service import Playback
+from redqueen.roles.desk import FleetDesk
+from redqueen.roles.node import Node
+from redqueen.roles.product import Product
+from redqueen.roles.serving import serving
+
+_BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
+"""Where the web app is built in a checkout."""
+
+
+async def serve_api(node: Node) -> None:
+    """Answer requests until the node is stopping and gateways have let go."""
+    spec = node.spec
+    async with serving(create_app(make_services(node)), spec.host, spec.port):
+        async with node.registered(port=spec.port) as registrar:
+            await node.drained(registrar)
+
+
+def make_services(node: Node) -> Services:
+    """Give the API all it works with."""
+    product = Product(node)
+    accounts = Accounts(node.records, node.clock)
+    url = public_url(node.spec.public_host, node.spec.public_port)
+    playback = Playback(node.records, node.clock, accounts.media, public_url=url, link_ttl_s=node.region.link_ttl_s)
+    return Services(
+        accounts=accounts,
+        catalogue=product.catalogue,
+        playback=playback,
+        uploads=product.uploads,
+        studio=product.desk,
+        fleet=FleetDesk(node, url),
+        clock=node.clock,
+        emit=node.emit,
+        public_url=url,
+        app_dir=PACKAGED_APP if PACKAGED_APP.is_dir() else _BUILT_APP,
+    )

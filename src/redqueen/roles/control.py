@@ -1,0 +1,105 @@
+"""A control node: one leads by a fenced lease and runs the loops, the other stands ready.
+
+The loops only improve things: they unstick titles, complete uploads whose node died at the last
+byte, and remove what has expired. With no control node at all, everything that runs goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import anyio
+
+from redqueen.errors import Conflict, RedQueenError
+from redqueen.events import Event, LoopFailed
+from redqueen.roles.node import Node
+from redqueen.roles.product import Product
+from redqueen.store.leases import Leases
+from redqueen.store.model import Lease
+
+LEADER = "control"
+"""The name of the lease that the leading control node holds."""
+_TTL_S, _RENEW_S, _STANDBY_S = 3.0, 1.0, 0.5
+
+Loops = Mapping[str, tuple[float, Callable[[], Awaitable[object]]]]
+"""Each loop's name, the seconds between its turns, and one turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeadershipTaken(Event):
+    """This node leads from now on, with this fence."""
+
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeadershipLost(Event):
+    """Another node leads, or the store does not answer: the loops here have stopped."""
+
+    because: str
+
+
+async def serve_control(node: Node) -> None:
+    """Lead when the lease is free, stand by otherwise, until the node is stopping."""
+    leases = Leases(node.records, node.clock)
+    loops = make_loops(node)
+    async with node.registered():
+        while not node.stopping.is_set():
+            lease = await _acquire(node, leases)
+            if lease is not None:
+                await _lead(node, leases, lease, loops)
+            await node.pause(_STANDBY_S)
+
+
+def make_loops(node: Node) -> Loops:
+    """Give what the leader does over and over."""
+    product = Product(node)
+    return {
+        "studio.sweep": (2.0, product.studio.sweep),
+        "uploads.finish": (2.0, product.uploads.finish_pending),
+        "uploads.expire": (600.0, product.uploads.expire),
+    }
+
+
+async def _acquire(node: Node, leases: Leases) -> Lease | None:
+    try:
+        return await leases.acquire(LEADER, node.spec.node_id, _TTL_S)
+    except RedQueenError as error:
+        node.emit(LoopFailed("control.acquire", str(error), _STANDBY_S))
+        return None
+
+
+async def _lead(node: Node, leases: Leases, lease: Lease, loops: Loops) -> None:
+    node.emit(LeadershipTaken(lease.fence))
+    because = ""
+    async with anyio.create_task_group() as group:
+        for name, (every_s, turn) in loops.items():
+            group.start_soon(_repeat, node, name, every_s, turn)
+        because = await _hold(node, leases, lease)
+        group.cancel_scope.cancel()
+    node.emit(LeadershipLost(because))
+
+
+async def _hold(node: Node, leases: Leases, lease: Lease) -> str:
+    """Renew the lease until it is lost or the node is stopping; return why it ended."""
+    while not node.stopping.is_set():
+        try:
+            with anyio.fail_after(_TTL_S - _RENEW_S):
+                lease = await leases.renew(lease, _TTL_S)
+        except Conflict as error:
+            return str(error)
+        except (RedQueenError, TimeoutError) as error:
+            return f"the lease could not be renewed: {error}"
+        await node.pause(_RENEW_S)
+    await leases.release(lease)
+    return "the node is stopping"
+
+
+async def _repeat(node: Node, name: str, every_s: float, turn: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await turn()
+        except Exception as error:  # noqa: BLE001 - one loop's fault must not stop the others; it is logged and tried again
+            node.emit(LoopFailed(name, f"{type(error).__name__}: {error}", every_s))
+        await node.clock.sleep(every_s)

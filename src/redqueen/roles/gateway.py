@@ -1,0 +1,83 @@
+"""A gateway node: the agent beside an Envoy, fed by the registries and the product's media keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import anyio
+import anyio.abc
+
+from redqueen.accounts.keys import MediaKeys as SigningKeys
+from redqueen.gateway import agent
+from redqueen.gateway.model import Endpoint, EndpointStatus, GatewaySettings, MediaKeys, RouteInputs
+from redqueen.gateway.routes import default_routes
+from redqueen.registry.client import watch
+from redqueen.registry.model import Instance
+from redqueen.roles.node import Node
+
+
+class RegistryEndpoints:
+    """The gateway's endpoints, as the registries' stream tells them."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def watch(self) -> AsyncGenerator[tuple[Endpoint, ...]]:
+        """Yield every callable instance, at once and after each change."""
+        urls = self._node.spec.registry_urls
+        async for instances in watch(urls, clock=self._node.clock, emit=self._node.emit):
+            yield tuple(_endpoint(instance) for instance in instances if instance.port and instance.port_enabled)
+
+
+def _endpoint(instance: Instance) -> Endpoint:
+    return Endpoint(
+        service=instance.vip or instance.app.lower(),
+        node_id=instance.instance_id,
+        host=instance.ip or instance.host,
+        port=instance.port,
+        zone=instance.zone,
+        version=instance.version,
+        status=EndpointStatus(instance.status.value),
+    )
+
+
+class ProductRoutes:
+    """The default routes, and the keys that media tokens are signed with."""
+
+    def __init__(self, keys: SigningKeys) -> None:
+        self._keys = keys
+
+    async def read(self) -> RouteInputs:
+        """Return the routes and media keys of now."""
+        return RouteInputs(default_routes(), MediaKeys(await self._keys.jwks()))
+
+
+async def serve_gateway(node: Node) -> None:
+    """Keep an Envoy serving until the node is stopping."""
+    spec = node.spec
+    media_root = spec.data_path / "objects" / "media"
+    await anyio.Path(media_root).mkdir(parents=True, exist_ok=True)
+    settings = GatewaySettings(
+        envoy_id=spec.node_id,
+        zone=spec.zone,
+        listen_host=spec.public_host,
+        listen_port=spec.public_port,
+        admin_host=spec.host,
+        media_root=media_root,
+        folder=spec.folder,
+        log=spec.data_path / "logs" / f"{spec.node_id}.log",
+        drain_s=node.region.timings.drain_s,
+    )
+    endpoints, routes = RegistryEndpoints(node), ProductRoutes(SigningKeys(node.records, node.clock))
+    drain, ended = anyio.Event(), anyio.Event()
+
+    async def keep(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await agent.run(settings, endpoints, routes, node.clock, node.emit, drain=drain, task_status=task_status)
+        ended.set()
+
+    async with anyio.create_task_group() as group:
+        await group.start(keep)
+        async with node.registered():
+            await node.stopping.wait()
+        drain.set()
+        await ended.wait()

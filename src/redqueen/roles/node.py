@@ -1,0 +1,127 @@
+"""The life every node shares: start, register STARTING, UP when ready, heartbeat, drain on SIGTERM, leave.
+
+A role is a function that takes a `Node` and returns when the node is stopping. The node opens
+the stores lazily, so that a role which needs none opens none. Refuses nothing: a role that
+raises ends the process, and the fleet starts it again. Enter at `serve_node`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import cached_property
+from pathlib import Path
+
+import anyio
+
+from redqueen import config
+from redqueen.clock import Clock, SystemClock
+from redqueen.errors import RedQueenError
+from redqueen.events import Emit, LogLines
+from redqueen.fleet.model import NodeSpec
+from redqueen.fleet.nodefiles import load_spec, mark_ready
+from redqueen.registry.client import Registrar
+from redqueen.registry.model import Instance, Status
+from redqueen.roles.stores import open_objects, open_records
+from redqueen.store.ports import Objects, Records
+
+
+class Node:
+    """One running node: its spec and settings, the region's stores, and whether it is to leave."""
+
+    def __init__(self, spec: NodeSpec, region: config.Region, clock: Clock, emit: Emit) -> None:
+        self.spec = spec
+        self.region = region
+        self.clock = clock
+        self.emit = emit
+        self.stopping = anyio.Event()
+
+    @cached_property
+    def records(self) -> Records:
+        """Return the region's records."""
+        return open_records(self.spec.data_path, self.clock)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Return the region's objects."""
+        return open_objects(self.spec.data_path, self.region)
+
+    @contextlib.asynccontextmanager
+    async def registered(self, *, port: int = 0) -> AsyncGenerator[Registrar]:
+        """Be UP in the registries until the block ends; `port` 0 says that nobody can call it."""
+        registrar = Registrar(self.spec.registry_urls, _instance(self, port), self.clock, self.emit)
+        async with anyio.create_task_group() as group:
+            await group.start(registrar.run)
+            await registrar.set_status(Status.UP)
+            mark_ready(self.spec)
+            try:
+                yield registrar
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                    await registrar.leave()
+                group.cancel_scope.cancel()
+
+    async def drained(self, registrar: Registrar) -> None:
+        """Wait until the node is stopping, then say OUT_OF_SERVICE and let gateways let go."""
+        await self.stopping.wait()
+        await registrar.set_status(Status.OUT_OF_SERVICE)
+        await self.clock.sleep(self.region.timings.drain_s)
+
+    async def pause(self, delay_s: float) -> None:
+        """Wait for `delay_s` seconds, or less when the node is stopping."""
+        with anyio.move_on_after(delay_s):
+            await self.stopping.wait()
+
+
+def _instance(node: Node, port: int) -> Instance:
+    spec, timings = node.spec, node.region.timings
+    return Instance(
+        app=spec.service.upper(),
+        instance_id=spec.node_id,
+        host=spec.host,
+        ip=spec.host,
+        port=port,
+        port_enabled=port > 0,
+        vip=spec.service,
+        status=Status.STARTING,
+        zone=spec.zone,
+        version=spec.version,
+        metadata={"zone": spec.zone, "version": spec.version, "role": spec.role.value, "node": spec.node_id},
+        lease_s=timings.lease_s,
+        renewal_s=timings.heartbeat_s,
+    )
+
+
+def serve_node(spec_file: Path) -> None:
+    """Run the node of a spec file until it is told to leave; exits the process on a failure."""
+    try:
+        spec = load_spec(spec_file)
+        region = config.load(spec.data_path)
+        # Only the role's own module is imported: a worker starts without the web server.
+        module = importlib.import_module(f"redqueen.roles.{spec.role.value}")
+        anyio.run(_live, spec, region, getattr(module, f"serve_{spec.role.value}"))
+    except RedQueenError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+
+
+async def _live(spec: NodeSpec, region: config.Region, serve: Callable[[Node], Awaitable[None]]) -> None:
+    node = Node(spec, region, SystemClock(), LogLines(spec.node_id))
+    async with anyio.create_task_group() as group:
+        group.start_soon(_stop_on_signal, node)
+        try:
+            await serve(node)
+        finally:
+            if "records" in node.__dict__:
+                with anyio.CancelScope(shield=True):
+                    await node.records.close()
+        group.cancel_scope.cancel()
+
+
+async def _stop_on_signal(node: Node) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            node.stopping.set()

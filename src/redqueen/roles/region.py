@@ -1,0 +1,57 @@
+"""What a region has before its first node: a store, keys, an owner, and the command line's credentials.
+
+Used by `redqueen up`; safe to repeat. The operator's token is made once and kept in
+`credentials.json`, readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from redqueen import config
+from redqueen.accounts.service import Accounts
+from redqueen.clock import SystemClock
+from redqueen.fleet.datadir import read_json, write_json
+from redqueen.roles.board import RecordBoard, RegistryNotice
+from redqueen.roles.stores import open_objects, open_records
+
+
+async def make_samples(data_dir: Path, client: object) -> None:
+    """Make the sample titles."""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """`credentials.json`: where the region is, and what the command line proves itself with."""
+
+    address: str
+    token: str
+
+
+async def prepare(data_dir: Path, region: config.Region, public_url: str) -> None:
+    """Make what the region needs before its first node; what exists already stays."""
+    clock = SystemClock()
+    records = open_records(data_dir, clock)
+    try:
+        open_objects(data_dir, region)
+        accounts = Accounts(records, clock)
+        await accounts.ensure_owner()
+        await accounts.media.jwks()
+        path = data_dir / "credentials.json"
+        known = read_json(path, Credentials)
+        credentials = Credentials(public_url, known.token if known else secrets.token_urlsafe(32))
+        await accounts.ensure_operator_token(credentials.token)
+        write_json(path, credentials, mode=0o600)
+    finally:
+        await records.close()
+
+
+async def make_supervisor_ports(
+    data_dir: Path,
+) -> tuple[RecordBoard, RegistryNotice, Callable[[], Awaitable[None]]]:
+    """Return the fleet's board, the registries' ears, and what closes them."""
+    records = open_records(data_dir, SystemClock())
+    return RecordBoard(records), RegistryNotice(), records.close

@@ -1,0 +1,35 @@
+"""A registry node: one of the symmetrical peers that know who is alive."""
+
+from __future__ import annotations
+
+import anyio
+
+from redqueen.registry.service import serve
+from redqueen.roles.node import Node
+
+
+async def serve_registry(node: Node) -> None:
+    """Serve the registry until the node is stopping; it is an instance like any other."""
+    spec = node.spec
+    own = f"http://{spec.host}:{spec.port}"
+    peers = [url for url in spec.registry_urls if url != own]
+    serving = anyio.Event()
+
+    def ready(port: int) -> None:
+        serving.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(
+            serve,
+            spec.host,
+            spec.port,
+            peers,
+            spec.folder / "snapshot.json",
+            node.clock,
+            node.emit,
+            ready,
+        )
+        await serving.wait()
+        async with node.registered(port=spec.port):
+            await node.stopping.wait()
+        group.cancel_scope.cancel()
