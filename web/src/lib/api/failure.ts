@@ -59,3 +59,8 @@ export function asFailure(thrown: unknown): ApiFailure {
     'Reload it.',
   );
 }
+
+/** Whether the service answered that nobody is signed in; the app then leads to the sign-in page by itself. */
+export function isSignedOut(thrown: unknown): boolean {
+  return thrown instanceof ApiFailure && thrown.status === 401;
+}
