@@ -1,0 +1,28 @@
+"""An api node as a process of its own, for tests that kill it: `python api_node.py FOLDER PORT`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import anyio
+from api_region import OPERATOR, build
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from redqueen.api.app import create_app
+from redqueen.clock import SystemClock
+from redqueen.store.drivers.sqlite import SqliteRecords
+
+
+async def main(folder: Path, port: int) -> None:
+    """Serve until killed."""
+    clock = SystemClock()
+    region = build(folder, SqliteRecords.open(folder / "store.sqlite3", clock), clock)
+    await region.services.accounts.ensure_operator_token(OPERATOR)
+    app = create_app(region.services)
+    await Server(app, "127.0.0.1", port, interface=Interfaces.ASGINL, log_enabled=False, websockets=False).serve()
+
+
+if __name__ == "__main__":
+    anyio.run(main, Path(sys.argv[1]), int(sys.argv[2]))
