@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -13,7 +13,7 @@ from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.drivers.sqlite import SqliteRecords
 from redqueen.store.jobs import Jobs
 from redqueen.store.model import Job, JobLease
-from redqueen.store.ports import Put, Records
+from redqueen.store.ports import Delete, Put, Records
 from redqueen.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
@@ -284,6 +284,36 @@ async def test_a_row_that_is_no_job_is_reported(jobs: Jobs, records: Records) ->
     await records.put("jobs/encode", Put("ready/00000001/j", b"garbage"))
     with pytest.raises(Broken):
         await jobs.claim("encode", "w", 5)
+
+
+@pytest.mark.parametrize("ending", ["complete", "fail", "retry", "heartbeat"])
+async def test_a_takeover_between_the_last_look_and_the_write_wins(clock: VirtualClock, ending: str) -> None:
+    class Interrupted(MemoryRecords):
+        interrupt: Callable[[], Awaitable[object]] | None = None
+
+        async def batch(self, partition: str, changes: Sequence[Put | Delete]) -> bool:
+            interrupt, self.interrupt = self.interrupt, None
+            if interrupt:
+                await interrupt()
+            return await super().batch(partition, changes)
+
+    records = Interrupted(clock)
+    jobs = Jobs(records, clock)
+    await jobs.enqueue(Job("encode", "j", b""))
+    late = await _claimed(jobs, "w1")
+    clock.advance(6)
+    records.interrupt = lambda: _claimed(jobs, "w2")
+    attempts: dict[str, Callable[[], Awaitable[object]]] = {
+        "complete": lambda: jobs.complete(late, b"late"),
+        "fail": lambda: jobs.fail(late, "late", retry=False),
+        "retry": lambda: jobs.fail(late, "late", retry=True),
+        "heartbeat": lambda: jobs.heartbeat(late, 5),
+    }
+    with pytest.raises(Conflict):
+        await attempts[ending]()
+    assert records.interrupt is None
+    assert await jobs.outcome("encode", "j") is None
+    assert await jobs.claim("encode", "w3", 5) is None
 
 
 async def test_a_claim_costs_as_many_reads_as_there_are_workers_not_jobs(clock: VirtualClock) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import anyio
 import pytest
 
-from redqueen.errors import Forbidden, InvalidInput, NotFound
+from redqueen.errors import Forbidden, InvalidInput, NotFound, Unavailable
 from redqueen.store.drivers.memory import MemoryObjects
 from redqueen.store.drivers.objects import ObstoreObjects
 from redqueen.store.ports import Objects
@@ -109,7 +110,24 @@ async def test_deleting_a_folder_leaves_its_namesakes(objects: Objects) -> None:
     assert await _keys(objects, "") == ["media/t10/c"]
 
 
-BAD_KEYS = ["", "/a", "a/", "a//b", "..", "a/../b", "a/.b", ".", "a\0", "a\nb", "a\\b", "a%2fb", "a b", "é", "a" * 1001]
+BAD_KEYS = [
+    "",
+    "/a",
+    "a/",
+    "a//b",
+    "..",
+    "a/../b",
+    "a/.b",
+    ".",
+    "a\0",
+    "a\nb",
+    "a\\b",
+    "a%2fb",
+    "a b",
+    "é",
+    "a" * 201,
+    "/".join(["a" * 100] * 10),
+]
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
@@ -232,6 +250,22 @@ async def test_unfinished_files_are_not_listed_and_go_with_their_folder(folder: 
 
 def test_an_address_makes_a_remote_store_without_calling_it(tmp_path: Path) -> None:
     ObstoreObjects.from_url("s3://bucket/prefix", {"aws_region": "eu-west-1"}, tmp_path)
+
+
+async def test_a_remote_store_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        options = {
+            "endpoint": f"http://127.0.0.1:{taken.getsockname()[1]}",
+            "aws_region": "x",
+            "aws_access_key_id": "name",
+            "aws_secret_access_key": "hush-hush",
+        }
+        remote = ObstoreObjects.from_url("s3://bucket", options, tmp_path)
+        with pytest.raises(Unavailable) as refused:
+            await remote.put("media/t1/a", b"x")
+    assert refused.value.code == "objects.unreachable"
+    assert "hush-hush" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_all_drivers_behave_like_a_dictionary() -> None:
     run_state_machine_as_test(
         DriversAgree,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=15,
             deadline=None,
             derandomize=True,

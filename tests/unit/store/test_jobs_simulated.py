@@ -109,14 +109,14 @@ class Region:
         self.accepted[lease.job.job_id].append(result)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_every_job_is_done_once_whoever_dies(seed: int) -> None:
     region = Region(seed, workers=4)
     names = [f"job-{number:02d}" for number in range(15)]
     for name in names:
         await region.jobs.enqueue(Job("q", name, b"", priority=region.chance.randrange(3), max_attempts=1000))
-    await region.run(150)
-    assert region.crashes > 25
+    await region.run(120)
+    assert region.crashes > 20
     for name in names:
         outcome = await region.jobs.outcome("q", name)
         assert outcome is not None, f"{name} was lost"

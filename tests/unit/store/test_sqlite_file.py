@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,17 @@ def test_nobody_commits_during_a_checkpoint(path: Path) -> None:
     sqlite_file.write(watcher, "p", [Put("c", b"")], 0.0)
     writer.close()
     watcher.close()
+
+
+def test_a_write_that_breaks_off_leaves_nothing_and_a_connection_that_works(path: Path) -> None:
+    sqlite_file.prepare(path, busy_s=1)
+    connection = sqlite_file.connect(path, busy_s=1)
+    unstorable: Any = object()
+    with pytest.raises(sqlite3.Error):
+        sqlite_file.write(connection, "p", [Put("a", b""), Put("b", unstorable)], 0.0)
+    assert sqlite_file.read(connection, "p", "a", 0.0) is None
+    assert sqlite_file.write(connection, "p", [Put("c", b"")], 0.0)
+    connection.close()
 
 
 async def test_a_closed_store_says_so(path: Path) -> None:
