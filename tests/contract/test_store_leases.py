@@ -119,3 +119,14 @@ async def test_a_row_that_is_no_lease_is_reported(leases: Leases, records: Recor
     await records.put("leases", Put("leader", b"garbage"))
     with pytest.raises(Broken):
         await leases.acquire("leader", "a", 5)
+
+
+async def test_who_holds_a_name_can_be_asked(leases: Leases, clock: VirtualClock) -> None:
+    assert await leases.holder("leader") is None
+    lease = await _acquired(leases, "a")
+    assert await leases.holder("leader") == "a"
+    clock.advance(5)
+    assert await leases.holder("leader") is None
+    lease = await leases.renew(lease, 5)
+    await leases.release(lease)
+    assert await leases.holder("leader") is None
