@@ -31,7 +31,12 @@ _SHOWN: Final = 8
 @json_option
 @data_option
 def play_link(title: str, ttl: str | None, as_json: bool, data_dir: Path) -> None:
-    """Make an address of a title (its id, or its name) for ffplay, VLC and other players."""
+    """Make an address of a title (its id, or its name) for ffplay, VLC and other players.
+
+    \b
+    Example:
+      ffplay "$(redqueen play-link 'Big Buck Bunny' --ttl 6h)"
+    """
     wish = {} if ttl is None else {"ttl_s": seconds(ttl)}
     with ApiClient.local(data_dir) as api:
         found = chosen(api, title)

@@ -76,7 +76,13 @@ class Order:
 def publish(
     files: Sequence[Path], title: str, subtitles: Path | None, wait: str | None, as_json: bool, data_dir: Path
 ) -> None:
-    """Publish films. An interrupted upload goes on when the same command is run again."""
+    """Publish films. An interrupted upload goes on when the same command is run again.
+
+    \b
+    Example:
+      redqueen publish film.mp4 --wait playable
+      redqueen publish *.mkv --json
+    """
     if len(files) > 1 and (title or subtitles):
         raise InvalidInput(
             "publish.several",

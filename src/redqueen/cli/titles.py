@@ -31,7 +31,12 @@ class Page(msgspec.Struct, frozen=True):
 @json_option
 @data_option
 def titles(query: str, as_json: bool, data_dir: Path) -> None:
-    """List the titles."""
+    """List the titles.
+
+    \b
+    Example:
+      redqueen titles --query bunny
+    """
     with ApiClient.local(data_dir) as api:
         found = list(matching(api, query))
     if as_json:
