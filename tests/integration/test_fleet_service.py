@@ -62,9 +62,18 @@ async def test_ports_and_public_address_are_kept_over_restarts(data_dir: Path) -
         public = region.opening.public_port
     with opened(data_dir) as opening:
         assert opening.public_port == public
+    assert {node_id: spec.port for node_id, spec in known_specs(data_dir).items()} == ports
     async with supervised(data_dir) as region:
         await until(lambda: region.is_up(A, B))
         assert {node_id: spec.port for node_id, spec in known_specs(data_dir).items()} == ports
+
+
+async def test_a_node_that_is_not_wanted_any_more_is_drained_and_forgotten(data_dir: Path) -> None:
+    async with supervised(data_dir, drain=False) as region:
+        await until(lambda: region.is_up(A, B))
+    async with supervised(data_dir, TWO[:1], port=region.opening.public_port):
+        await until(lambda: set(known_specs(data_dir)) == {A})
+        assert living(data_dir) == [A, "supervisor"]
 
 
 async def test_nodes_survive_their_supervisor_and_the_next_one_adopts_them(data_dir: Path) -> None:

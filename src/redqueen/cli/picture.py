@@ -98,6 +98,8 @@ def picture(views: Sequence[NodeView]) -> Group:
 
 def _zone(views: Sequence[NodeView]) -> Table:
     table = Table.grid(padding=(0, 1))
+    for _ in ("id", "state", "pid", "restarts"):
+        table.add_column(no_wrap=True)
     for view in sorted(views, key=lambda view: view.node_id):
         state = Text(view.state.value, style=STATE_COLOURS.get(view.state.value, ""))
         restarts = Text(f"↻{view.restarts}" if view.restarts else "", style="dim")

@@ -106,6 +106,7 @@ class Supervisor:
         self._shown: tuple[NodeView, ...] = ()
         self._slots: dict[str, _Slot] = {}
         self._wanted: dict[str, NodeSpec] = {}
+        self._planned: frozenset[str] = frozenset()
         self._changed = anyio.Event()
 
     async def run(self, stop: anyio.Event, hurry: anyio.Event | None = None) -> None:
@@ -116,6 +117,8 @@ class Supervisor:
             if hurry is not None:
                 group.start_soon(self._wake_at, hurry)
             self._wanted = dict(self._plan(None))
+            # What a drained region keeps on disk, so that it starts again where it was.
+            self._planned = frozenset(self._wanted)
             await self._adopt(group)
             while not stop.is_set():
                 await self._turn(group)
@@ -133,6 +136,8 @@ class Supervisor:
                 running = {node_id for node_id, slot in self._slots.items() if slot.process}
                 self._wanted = {node_id: spec for node_id, spec in self._wanted.items() if node_id in running}
                 await self._turn(group)
+        self._look()
+        self._show()
 
     def _kill_all(self) -> None:
         for slot in self._slots.values():
@@ -194,7 +199,8 @@ class Supervisor:
             if slot.process is not None and not slot.ready:
                 slot.ready = self._processes.is_ready(node_id, slot.process)
             if slot.process is None and node_id not in self._wanted:
-                self._processes.forget(node_id)
+                if node_id not in self._planned:
+                    self._processes.forget(node_id)
                 del self._slots[node_id]
 
     def _is_busy(self) -> bool:

@@ -1,0 +1,71 @@
+"""`run_region` as a process of its own, over tiny nodes: the gateways answer the health check on the public port."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+from fleet_region import Board, Ears
+
+from redqueen.cli.client import ApiClient
+from redqueen.cli.picture import Lines
+from redqueen.cli.serving import Running, run_region
+from redqueen.config import Region
+from redqueen.fleet.opening import Opening
+
+NODE = """
+import http.server, json, os, pathlib, socketserver, sys, time
+path = pathlib.Path(sys.argv[-1])
+spec = json.loads(path.read_bytes())
+if spec["role"] == "gateway":
+    import psutil
+    envoy = {"pid": os.getpid(), "started_s": psutil.Process().create_time()}
+    (path.parent / "envoy.json").write_text(json.dumps(envoy))
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+    class Server(socketserver.TCPServer):
+        allow_reuse_address = allow_reuse_port = True
+    server = Server((spec["public_host"], spec["public_port"]), Health)
+(path.parent / "ready.json").write_text(json.dumps({"pid": os.getpid()}))
+server.serve_forever() if spec["role"] == "gateway" else time.sleep(120)
+"""
+
+
+class Parts:
+    """A composition root whose stores are in memory."""
+
+    async def prepare(self, data_dir: Path, region: Region, public_url: str) -> None:
+        credentials = {"address": public_url, "token": "t"}
+        (data_dir / "credentials.json").write_text(json.dumps(credentials))
+
+    def make_supervisor_ports(self, data_dir: Path) -> tuple[Board, Ears, Callable[[], Awaitable[None]]]:
+        async def close() -> None:
+            sys.stdout.write("closed\n")
+
+        return Board(), Ears(), close
+
+    def make_samples(self, data_dir: Path, client: ApiClient) -> None:
+        sys.stdout.write(f"samples through {client.address}\n")
+        raise OSError("no films today")
+
+
+def argv(spec_path: Path) -> list[str]:
+    return [sys.executable, "-c", NODE, str(spec_path)]
+
+
+def main(data_dir: Path, port: int | None) -> None:
+    def serving(opening: Opening) -> None:
+        sys.stdout.write(f"serves at {opening.public_url}\n")
+
+    with (data_dir.parent / "events.log").open("a") as log:
+        anyio.run(run_region, data_dir, port, Running(Parts(), Lines(), log, serving, argv))
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
