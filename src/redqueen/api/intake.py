@@ -178,8 +178,7 @@ class Uploads:
             _checked_offset(offset, writer.size)
             cut = await self._receive(upload, writer, pieces)
             if writer.size == upload.length:
-                await writer.sync()
-                await self._finish(upload)
+                await self._finish(upload, writer)
             elif cut is not None:
                 raise cut
             return writer.size
@@ -289,7 +288,7 @@ class Uploads:
         async with self._spool.writer(upload.id, take_over=False):
             await self._finish(upload)
 
-    async def _finish(self, upload: Upload) -> None:
+    async def _finish(self, upload: Upload, writer: Writer | None = None) -> None:
         """Take the last step; every part of it may have been taken before."""
         if self._spool.facts(upload.id) is not None:
             await self._objects.put_file(upload.source_key, self._spool.path(upload.id))
@@ -297,6 +296,8 @@ class Uploads:
         await self._studio.submit(upload.title_id, upload.source_key)
         if await self._catalogue.find(upload.title_id) is None:
             await self._studio.remove(upload.title_id)  # the title was removed while its last bytes came
+        if writer is not None:
+            await writer.sync()  # only now: the studio need not wait for the disk, the client's answer does
         done = replace(upload, done_at=self._clock.now())
         await self._records.put(_PARTITION, Put(upload.id, msgspec.json.encode(done), ttl_s=self.limits.idle_s))
         self._spool.remove(upload.id)

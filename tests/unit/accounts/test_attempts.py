@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.accounts.attempts import LIMIT, WINDOW_S, Attempts, attempt
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 400), max_size=80))
 def test_no_window_ever_allows_more_than_the_limit(gaps: list[float]) -> None:
     window: Attempts | None = None

@@ -7,7 +7,7 @@ import json
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.accounts.tokens import fingerprint, jwks, new_secret, new_signing_key, sign, verify
@@ -15,6 +15,7 @@ from redqueen.accounts.tokens import fingerprint, jwks, new_secret, new_signing_
 KEY = new_signing_key()
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=5), st.integers(0, 2**33), st.integers(1, 10**6))
 def test_a_right_holds_from_its_signing_until_its_end_and_not_after(titles: list[str], now: int, ttl_s: int) -> None:
     token = sign(KEY, titles, now=now, ttl_s=ttl_s)
@@ -22,6 +23,7 @@ def test_a_right_holds_from_its_signing_until_its_end_and_not_after(titles: list
     assert verify([KEY], token, now=now + ttl_s) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_forged_right_gives_none(place: int, change: int) -> None:
     header, payload, signature = sign(KEY, ["a"], now=0, ttl_s=10).split(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.api.bodies import decoded
@@ -17,6 +17,7 @@ from redqueen.errors import Exhausted, InvalidInput
 keys = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=","), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(keys, st.text(max_size=200), max_size=6))
 def test_metadata_comes_back_as_it_was_sent(pairs: dict[str, str]) -> None:
     clean = {key: value.encode("utf-8", "replace") for key, value in pairs.items()}
@@ -24,6 +25,7 @@ def test_metadata_comes_back_as_it_was_sent(pairs: dict[str, str]) -> None:
     assert metadata(line) == {key: value.decode() for key, value in clean.items()}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_other_metadata_is_refused_and_never_breaks(line: str) -> None:
     try:
@@ -33,11 +35,13 @@ def test_any_other_metadata_is_refused_and_never_breaks(line: str) -> None:
     assert all(key.isascii() for key in found)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_values_are_bytes_that_always_become_text(value: bytes) -> None:
     assert metadata(f"a {base64.b64encode(value).decode()}")["a"].encode("utf-8") is not None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_offsets_and_lengths_are_plain_digits_or_refused(length: str, kind: str) -> None:
     for read in (lambda headers: creation(headers, max_bytes=1000).length, patch_offset):

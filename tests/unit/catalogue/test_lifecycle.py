@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.catalogue.lifecycle import (
@@ -49,6 +49,7 @@ news = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(news, max_size=40))
 def test_whatever_is_told_a_title_never_goes_back_and_never_lies(told: list[News]) -> None:
     title = FRESH
@@ -70,6 +71,7 @@ def test_whatever_is_told_a_title_never_goes_back_and_never_lies(told: list[News
         title = after
 
 
+@settings(deadline=None)
 @given(st.lists(news, max_size=20))
 def test_the_same_news_twice_changes_nothing_the_second_time(told: list[News]) -> None:
     title = FRESH

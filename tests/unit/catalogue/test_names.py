@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.catalogue.names import MAX_CHARS, UNTITLED, cleaned, cleaned_description, from_filename
@@ -16,6 +16,7 @@ any_text = st.text(st.characters(), max_size=500) | st.text(
 )
 
 
+@settings(deadline=None)
 @given(any_text)
 def test_whatever_comes_a_name_is_one_safe_line_and_never_nothing(text: str) -> None:
     for shown in (cleaned(text), from_filename(text)):
@@ -26,6 +27,7 @@ def test_whatever_comes_a_name_is_one_safe_line_and_never_nothing(text: str) -> 
         assert cleaned(shown) == shown
 
 
+@settings(deadline=None)
 @given(any_text)
 def test_a_description_keeps_its_lines_and_nothing_dangerous(text: str) -> None:
     shown = cleaned_description(text)

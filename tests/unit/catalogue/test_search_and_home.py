@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.catalogue.home import ROW_LENGTH, Watching, rows
@@ -36,6 +36,7 @@ def test_the_name_comes_before_the_description_and_whole_words_before_beginnings
     assert names(titles, "red") == ["Red", "Redwood", "Other"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab ", max_size=6), max_size=30), st.text("ab", max_size=2), st.integers(1, 7))
 def test_pages_give_every_match_once(texts: list[str], query: str, limit: int) -> None:
     titles = [title(text, at=float(index % 3)) for index, text in enumerate(texts)]
@@ -64,6 +65,7 @@ def test_a_foreign_mark_is_refused(mark: str) -> None:
         page([], 5, mark)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_words_are_never_empty(text: str) -> None:
     assert all(words(text))

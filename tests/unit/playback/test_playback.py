@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.errors import Conflict, InvalidInput
@@ -40,6 +40,7 @@ def playback() -> Playback:
     return Playback(MemoryRecords(clock), clock, Signer(), public_url="http://tv/", link_ttl_s=3600)
 
 
+@settings(deadline=None)
 @given(st.floats(), st.none() | st.floats(0, 1e5))
 def test_a_kept_position_lies_in_the_film(position_s: float, duration_s: float | None) -> None:
     try:
