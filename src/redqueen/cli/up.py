@@ -22,6 +22,7 @@ from redqueen.cli.picture import screen
 from redqueen.cli.serving import Running, composition, run_region, until_serving
 from redqueen.errors import Broken, Conflict, Exhausted, Forbidden, InvalidInput, NotFound, RedQueenError, Unavailable
 from redqueen.fleet.datadir import locked, open_data_dir, read_supervisor, unwritable
+from redqueen.fleet.drivers.local import set_aside
 from redqueen.fleet.opening import Opening
 from redqueen.processes import ProcessId
 
@@ -56,6 +57,7 @@ def up(data_dir: Path, port: int | None, detach: bool, daemon: bool, as_json: bo
                 (say if as_json else shown.tell)(text)
 
         anyio.run(run_region, data_dir, port, Running(composition(), shown, lines, serving))
+        shown.tell("The region has ended")
 
 
 def _log(data_dir: Path) -> Path:
@@ -63,6 +65,7 @@ def _log(data_dir: Path) -> Path:
     log = data_dir / "logs" / "supervisor.log"
     try:
         log.parent.mkdir(exist_ok=True)
+        set_aside(log)
         log.touch()
     except OSError as error:
         raise unwritable(log, error) from error

@@ -82,7 +82,7 @@ class LocalProcesses:
             path.parent.mkdir(parents=True, exist_ok=True)
             (path.parent / "ready.json").unlink(missing_ok=True)
             write_json(path, spec)
-            _set_aside(log)
+            set_aside(log)
             process = processes.spawn(self._argv(path), log=log, env=self._environment)
             nodefiles.write_process(self._data_dir, spec.node_id, process)
         except OSError as error:
@@ -123,7 +123,8 @@ def exit_reason(code: int | None) -> str:
         return f"it was killed by signal {-code}"
 
 
-def _set_aside(log: Path) -> None:
+def set_aside(log: Path) -> None:
+    """Rename a log that has become too long, so that a new one begins."""
     try:
         if log.stat().st_size > LOG_LIMIT_BYTES:
             log.replace(log.with_name(f"{log.name}.1"))
