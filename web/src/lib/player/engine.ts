@@ -6,7 +6,7 @@
  * only what retries cannot cure is reported, through `onTrouble`.
  */
 import shaka from 'shaka-player/dist/shaka-player.hls-es2021.js';
-import { spansOf, type Span } from './horizon';
+import { endOf, playlistEnd, spansOf, type PlaylistEnd, type Span } from './horizon';
 import { troubleOf, type Trouble } from './recovery';
 
 export interface Quality {
@@ -34,6 +34,7 @@ let polyfilled = false;
 export class Engine {
   private readonly player = new shaka.Player();
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
+  private readonly ends = new Map<string, PlaylistEnd>();
   private gone = false;
 
   constructor(
@@ -59,11 +60,19 @@ export class Engine {
         // Another quality may be tried meanwhile, but none is banned for long: its server only died.
         maxDisabledTime: 4,
         safeSeekEndOffset: 0.5,
-        failureCallback: () => {
+        failureCallback: (error: unknown) => {
+          void error;
           this.goOn();
         },
       },
       abr: { useNetworkInformation: false, defaultBandwidthEstimate: 4e6, switchInterval: 4 },
+    });
+    // What is encoded is read from the playlists themselves: Shaka's own live edge runs on by the clock.
+    this.player.getNetworkingEngine()?.registerResponseFilter((type, response) => {
+      if (type !== shaka.net.NetworkingEngine.RequestType.MANIFEST) return;
+      const text = new TextDecoder().decode(response.data as ArrayBuffer);
+      const end_s = playlistEnd(text);
+      if (end_s !== null) this.ends.set(response.originalUri, { end_s, seen_ms: Date.now() });
     });
     this.player.addEventListener('error', this.onError);
     for (const name of ['trackschanged', 'variantchanged', 'adaptation', 'manifestupdated']) {
@@ -71,8 +80,9 @@ export class Engine {
     }
   }
 
-  /** Load `url` and be at `start_s`. Raises Trouble-sorted errors through `sorted`. */
+  /** Load `url` and be at `start_s`. Raises what Shaka throws; `sorted` says what it means. */
   async load(url: string, start_s: number): Promise<void> {
+    this.ends.clear();
     await this.player.attach(this.video);
     await this.player.load(url, start_s, 'application/x-mpegurl');
   }
@@ -86,12 +96,7 @@ export class Engine {
   get horizon_s(): number {
     const range = this.player.seekRange();
     if (!this.player.isDynamic()) return range.end;
-    const playing = this.player.getManifest()?.variants ?? [];
-    const ends = playing
-      .flatMap((variant) => [variant.video, variant.audio])
-      .map((stream) => lastEnd(stream?.segmentIndex))
-      .filter((end) => end !== null);
-    return ends.length > 0 ? Math.min(...ends) : range.end;
+    return endOf([...this.ends.values()]) ?? range.end;
   }
 
   get buffered(): Span[] {
@@ -144,19 +149,6 @@ export class Engine {
     // Network trouble while streaming is the failure callback's, which never gives up.
     if (critical && trouble !== 'network') this.events.onTrouble(trouble, because);
   };
-}
-
-interface SegmentIndexView {
-  getNumReferences(): number;
-  getNumEvicted(): number;
-  get(position: number): { endTime: number } | null;
-}
-
-function lastEnd(index: unknown): number | null {
-  const view = index as SegmentIndexView | null | undefined;
-  if (!view) return null;
-  const last = view.get(view.getNumEvicted() + view.getNumReferences() - 1);
-  return last ? last.endTime : null;
 }
 
 /** Sort anything Shaka throws: what kind of trouble, why, and whether playing stopped for it. */

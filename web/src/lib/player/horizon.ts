@@ -63,3 +63,23 @@ export interface Span {
 export function spansOf(ranges: Pick<TimeRanges, 'length' | 'start' | 'end'>): Span[] {
   return Array.from({ length: ranges.length }, (_, i) => ({ from_s: ranges.start(i), to_s: ranges.end(i) }));
 }
+
+export interface PlaylistEnd {
+  end_s: number;
+  seen_ms: number;
+}
+
+/** The end of the last segment in an HLS media playlist, in seconds; null for any other text (RFC 8216). */
+export function playlistEnd(playlist: string): number | null {
+  const lengths = [...playlist.matchAll(/^#EXTINF:([\d.]+)/gm)].map((match) => Number(match[1]));
+  return lengths.length > 0 ? lengths.reduce((sum, length_s) => sum + length_s, 0) : null;
+}
+
+const FRESH_MS = 20_000;
+
+/** Where picture and sound both are there: the earliest end among playlists still being read. */
+export function endOf(ends: readonly PlaylistEnd[]): number | null {
+  const newest = Math.max(...ends.map((one) => one.seen_ms));
+  const fresh = ends.filter((one) => one.seen_ms > newest - FRESH_MS).map((one) => one.end_s);
+  return fresh.length > 0 ? Math.min(...fresh) : null;
+}

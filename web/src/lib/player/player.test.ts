@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { captionLines, cuesAt, parseVtt } from './cues';
 import { mayPrepare, meeting, type MeetFacts, type PrepareFacts } from './handover';
-import { bufferedAhead, chooseSeek, shownDuration, startPosition, type Film } from './horizon';
+import {
+  bufferedAhead,
+  chooseSeek,
+  endOf,
+  playlistEnd,
+  shownDuration,
+  startPosition,
+  type Film,
+} from './horizon';
 import { recover, troubleOf } from './recovery';
 import { worthSaving } from './remembering';
 import { commandOf, nextSpeed } from './shortcuts';
@@ -13,6 +21,12 @@ describe('a growing film', () => {
     expect(shownDuration(growing)).toBe(600);
     expect(shownDuration({ ...growing, duration_s: null })).toBe(60);
     expect(shownDuration({ ...growing, growing: false })).toBe(60);
+  });
+  it('is as long as its playlists say, where picture and sound both are there', () => {
+    expect(playlistEnd('#EXTM3U\n#EXTINF:2.005,\n0.m4s\n#EXTINF:2,\n1.m4s\n')).toBeCloseTo(4.005);
+    expect(playlistEnd('#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlo.m3u8')).toBeNull();
+    expect(endOf([{ end_s: 8, seen_ms: 90_000 }, { end_s: 6, seen_ms: 91_000 }, { end_s: 2, seen_ms: 0 }])).toBe(6); // prettier-ignore
+    expect(endOf([])).toBeNull();
   });
   it('leads a seek past its horizon to a little before it', () => {
     expect(chooseSeek(growing, 300, 10)).toEqual({ at_s: 57, because: 'not encoded yet' });

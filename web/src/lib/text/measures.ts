@@ -50,3 +50,8 @@ export function percent(fraction: number): string {
 export function bitrate(bps: number): string {
   return bps >= 1e6 ? `${(bps / 1e6).toFixed(1)} Mbit/s` : `${String(Math.round(bps / 1000))} kbit/s`;
 }
+
+/** A fraction as a CSS length: "41.3%". */
+export function share(fraction: number): string {
+  return `${(Math.min(1, Math.max(0, fraction)) * 100).toFixed(1)}%`;
+}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Title } from '../api/types';
-import { clock, length, percent, size, spoken } from './measures';
+import { clock, length, percent, share, size, spoken } from './measures';
 import { badge, hue, quality, resumes, seenFraction, sentence } from './titles';
 
 const film: Title = {
@@ -31,6 +31,7 @@ describe('measures', () => {
   it('never round up to done', () => {
     expect(percent(0.999)).toBe('99 %');
     expect(percent(2)).toBe('100 %');
+    expect([share(0.4133), share(-1)]).toEqual(['41.3%', '0.0%']);
   });
 });
 
