@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 
+from redqueen.cli.client import ApiClient
 from redqueen.cli.publish import TitleNow, arrived, read_subtitles
-from redqueen.cli.upload import Begun, Memory, examine, key_of
-from redqueen.errors import Forbidden, InvalidInput, NotFound
+from redqueen.cli.upload import Begun, Memory, Sender, examine, key_of
+from redqueen.errors import Forbidden, InvalidInput, NotFound, Unavailable
 
 
 @pytest.fixture
@@ -74,3 +76,17 @@ def test_states_are_told_apart() -> None:
     assert not arrived(TitleNow("i", "t", "playable"), "complete")
     with pytest.raises(InvalidInput):
         arrived(TitleNow("i", "t", "failed"), None)
+
+
+@pytest.mark.parametrize("told", ["", "99", "-1", "2.0"])
+def test_a_region_that_tells_an_impossible_offset_is_not_believed(film: Path, tmp_path: Path, told: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(201, headers={"location": "http://other/api/v1/uploads/1", "redqueen-title": "t"})
+        assert str(request.url) == "http://region/api/v1/uploads/1", "the region's own address is kept"
+        return httpx.Response(204, headers={"upload-offset": told})
+
+    with ApiClient("http://region", "t", transport=httpx.MockTransport(answer)) as api:
+        sender = Sender(api, region="r", memory=Memory(tmp_path / "m"), patience_s=0.0, pause=lambda seconds: None)
+        with pytest.raises(Unavailable, match="bytes of 4"):
+            sender.send(examine(film))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.testing.viewer.choice import Bandwidth, choose, fixed
@@ -43,6 +43,7 @@ def test_a_fixed_rung_is_the_nearest_one() -> None:
     assert [fixed(RUNGS, wish).index for wish in ("lowest", "highest", "700", "2160")] == [0, 2, 1, 2]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(20_000, 10_000_000), st.floats(0.01, 10)), min_size=7, max_size=40))
 def test_the_estimate_lies_between_the_slowest_and_the_fastest_download(samples: list[tuple[int, float]]) -> None:
     estimate = Bandwidth()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redqueen.testing.viewer.model import (
@@ -136,6 +136,7 @@ happenings = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(happenings)
 def test_time_is_either_played_or_waited_and_never_lost(moments: list[tuple[float, str, float]]) -> None:
     state, now = begin(("video", "audio"), 0.0), 0.0
@@ -159,6 +160,7 @@ def test_time_is_either_played_or_waited_and_never_lost(moments: list[tuple[floa
     assert played + standing + started == pytest.approx(now, abs=1e-6)
 
 
+@settings(max_examples=40)
 @given(happenings, st.integers(1, 50))
 def test_looking_more_often_changes_nothing(moments: list[tuple[float, str, float]], looks: int) -> None:
     seldom, often, now = begin(("video",), 0.0), begin(("video",), 0.0), 0.0

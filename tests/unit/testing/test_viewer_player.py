@@ -79,8 +79,8 @@ async def viewed(
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        for _ in range(int(for_s * 2)):
-            await net.clock.run_for(0.5)
+        for _ in range(int(for_s)):
+            await net.clock.run_for(1.0, turns=16)
             if meanwhile:
                 meanwhile(net.clock.monotonic())
             if reports:

@@ -9,7 +9,6 @@ VOD, its first segment starts at 0 s. Enter at `parse`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -247,7 +246,7 @@ def _seconds(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and 0 <= value < 1e9 else None
+    return value if 0 <= value < 1e9 else None  # also refuses NaN and infinity
 
 
 def _join(url: str, address: str, number: int) -> str:
