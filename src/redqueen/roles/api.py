@@ -28,10 +28,12 @@ async def serve_api(node: Node) -> None:
 
 def make_services(node: Node) -> Services:
     """Give the API all it works with."""
-    product = Product(node)
-    accounts = Accounts(node.records, node.clock)
+    product = Product(node.stores)
+    accounts = Accounts(node.stores.records, node.clock)
     url = public_url(node.spec.public_host, node.spec.public_port)
-    playback = Playback(node.records, node.clock, accounts.media, public_url=url, link_ttl_s=node.region.link_ttl_s)
+    playback = Playback(
+        node.stores.records, node.clock, accounts.media, public_url=url, link_ttl_s=node.region.link_ttl_s
+    )
     return Services(
         accounts=accounts,
         catalogue=product.catalogue,

@@ -42,7 +42,7 @@ class LeadershipLost(Event):
 
 async def serve_control(node: Node) -> None:
     """Lead when the lease is free, stand by otherwise, until the node is stopping."""
-    leases = Leases(node.records, node.clock)
+    leases = Leases(node.stores.records, node.clock)
     loops = make_loops(node)
     async with node.registered():
         while not node.stopping.is_set():
@@ -54,7 +54,7 @@ async def serve_control(node: Node) -> None:
 
 def make_loops(node: Node) -> Loops:
     """Give what the leader does over and over."""
-    product = Product(node)
+    product = Product(node.stores)
     return {
         "studio.sweep": (2.0, product.studio.sweep),
         "uploads.finish": (2.0, product.uploads.finish_pending),

@@ -27,8 +27,8 @@ class FleetDesk:
     def __init__(self, node: Node, public_url: str) -> None:
         self._node = node
         self._public_url = public_url
-        self._board = RecordBoard(node.records)
-        self._leases = Leases(node.records, node.clock)
+        self._board = RecordBoard(node.stores.records)
+        self._leases = Leases(node.stores.records, node.clock)
 
     async def view(self) -> FleetPicture:
         """Return the region's nodes now, each checked against its process."""

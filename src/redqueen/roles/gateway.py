@@ -68,7 +68,7 @@ async def serve_gateway(node: Node) -> None:
         log=spec.data_path / "logs" / f"{spec.node_id}.log",
         drain_s=node.region.timings.drain_s,
     )
-    endpoints, routes = RegistryEndpoints(node), ProductRoutes(SigningKeys(node.records, node.clock))
+    endpoints, routes = RegistryEndpoints(node), ProductRoutes(SigningKeys(node.stores.records, node.clock))
     drain, ended = anyio.Event(), anyio.Event()
 
     async def keep(*, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -25,8 +25,7 @@ from redqueen.fleet.model import NodeSpec
 from redqueen.fleet.nodefiles import load_spec, mark_ready
 from redqueen.registry.client import Registrar
 from redqueen.registry.model import Instance, Status
-from redqueen.roles.stores import open_objects, open_records
-from redqueen.store.ports import Objects, Records
+from redqueen.roles.stores import Stores
 
 
 class Node:
@@ -40,14 +39,9 @@ class Node:
         self.stopping = anyio.Event()
 
     @cached_property
-    def records(self) -> Records:
-        """Return the region's records."""
-        return open_records(self.spec.data_path, self.clock)
-
-    @cached_property
-    def objects(self) -> Objects:
-        """Return the region's objects."""
-        return open_objects(self.spec.data_path, self.region)
+    def stores(self) -> Stores:
+        """Return the region's stores, opened when they are first asked for."""
+        return Stores.open(self.spec.data_path, self.region, self.clock, self.emit)
 
     @contextlib.asynccontextmanager
     async def registered(self, *, port: int = 0) -> AsyncGenerator[Registrar]:
@@ -115,9 +109,9 @@ async def _live(spec: NodeSpec, region: config.Region, serve: Callable[[Node], A
         try:
             await serve(node)
         finally:
-            if "records" in node.__dict__:
+            if "stores" in node.__dict__:
                 with anyio.CancelScope(shield=True):
-                    await node.records.close()
+                    await node.stores.records.close()
         group.cancel_scope.cancel()
 
 

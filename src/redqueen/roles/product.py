@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from redqueen.api.intake import Uploads
 from redqueen.catalogue import model as titles
 from redqueen.catalogue.service import Catalogue
-from redqueen.roles.node import Node
+from redqueen.roles.stores import Stores
 from redqueen.store.jobs import Jobs
 from redqueen.store.ports import Objects
 from redqueen.studio.model import Facts, Failure, RungProgress
@@ -54,9 +54,8 @@ class CatalogueSink:
 class StudioDesk:
     """What the API asks of the studio; films and their subtitles leave with their title."""
 
-    def __init__(self, studio: Studio, catalogue: Catalogue, objects: Objects) -> None:
+    def __init__(self, studio: Studio, objects: Objects) -> None:
         self._studio = studio
-        self._catalogue = catalogue
         self._objects = objects
 
     async def submit(self, title_id: str, source_key: str) -> None:
@@ -74,19 +73,13 @@ class StudioDesk:
 
 
 class Product:
-    """The product's services over one node's stores."""
+    """The product's services over the region's stores."""
 
-    def __init__(self, node: Node) -> None:
-        self.catalogue = Catalogue(node.records, node.clock)
-        self.studio = Studio(
-            node.records,
-            Jobs(node.records, node.clock),
-            node.objects,
-            CatalogueSink(self.catalogue),
-            node.clock,
-            node.emit,
-            scratch=node.spec.data_path / "scratch",
-        )
-        self.desk = StudioDesk(self.studio, self.catalogue, node.objects)
-        folder = node.spec.data_path / "uploads"
-        self.uploads = Uploads(node.records, node.objects, self.catalogue, self.desk, folder, node.clock, node.emit)
+    def __init__(self, stores: Stores) -> None:
+        records, objects, clock, emit = stores.records, stores.objects, stores.clock, stores.emit
+        self.catalogue = Catalogue(records, clock)
+        sink, scratch = CatalogueSink(self.catalogue), stores.data_dir / "scratch"
+        self.studio = Studio(records, Jobs(records, clock), objects, sink, clock, emit, scratch=scratch)
+        self.desk = StudioDesk(self.studio, objects)
+        spool = stores.data_dir / "uploads"
+        self.uploads = Uploads(records, objects, self.catalogue, self.desk, spool, clock, emit)

@@ -17,11 +17,7 @@ from redqueen.accounts.service import Accounts
 from redqueen.clock import SystemClock
 from redqueen.fleet.datadir import read_json, write_json
 from redqueen.roles.board import RecordBoard, RegistryNotice
-from redqueen.roles.stores import open_objects, open_records
-
-
-async def make_samples(data_dir: Path, client: object) -> None:
-    """Make the sample titles."""
+from redqueen.roles.stores import Stores, open_records
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -33,11 +29,9 @@ class Credentials(msgspec.Struct, frozen=True):
 
 async def prepare(data_dir: Path, region: config.Region, public_url: str) -> None:
     """Make what the region needs before its first node; what exists already stays."""
-    clock = SystemClock()
-    records = open_records(data_dir, clock)
+    stores = Stores.open(data_dir, region)
     try:
-        open_objects(data_dir, region)
-        accounts = Accounts(records, clock)
+        accounts = Accounts(stores.records, stores.clock)
         await accounts.ensure_owner()
         await accounts.media.jwks()
         path = data_dir / "credentials.json"
@@ -46,7 +40,7 @@ async def prepare(data_dir: Path, region: config.Region, public_url: str) -> Non
         await accounts.ensure_operator_token(credentials.token)
         write_json(path, credentials, mode=0o600)
     finally:
-        await records.close()
+        await stores.records.close()
 
 
 async def make_supervisor_ports(
@@ -55,3 +49,11 @@ async def make_supervisor_ports(
     """Return the fleet's board, the registries' ears, and what closes them."""
     records = open_records(data_dir, SystemClock())
     return RecordBoard(records), RegistryNotice(), records.close
+
+
+async def make_samples(data_dir: Path, _: object) -> None:
+    """Make the sample titles that were not made yet."""
+    # The studio is loaded only now, when the region serves already.
+    from redqueen.roles import samples
+
+    await samples.make_samples(data_dir)

@@ -9,6 +9,6 @@ from redqueen.studio.service import work
 
 async def serve_worker(node: Node) -> None:
     """Work until the node is stopping; a job under way goes back to the queue."""
-    studio = Product(node).studio
+    studio = Product(node.stores).studio
     async with node.registered():
         await work(studio, node.spec.node_id, node.stopping)
