@@ -68,3 +68,10 @@ def test_an_outdated_node_that_serves_nobody_is_replaced_first() -> None:
 def test_the_only_node_of_a_role_is_replaced_too() -> None:
     wanted = {A: Wanted(Role.API, "new")}
     assert reconcile(wanted, {A: api("old")}, 0.0, PACE) == (Drain(A, "its settings have changed"),)
+
+
+def test_roles_are_not_replaced_at_the_same_time() -> None:
+    wanted = {**WANTED, "worker-a-1": Wanted(Role.WORKER, "new")}
+    observed = {A: api("old", since=99.0), B: api(), "worker-a-1": Observed(Role.WORKER, "old", True, True)}
+    actions = reconcile(wanted, observed, 100.0, PACE)
+    assert [type(action) for action in actions] == [Wait, Wait]
