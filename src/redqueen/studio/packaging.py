@@ -54,8 +54,8 @@ def _audio(plan: Plan, joined: Path) -> str:
     return (
         f"in={joined / 'sound'}.mp4,stream=audio,init_segment={folder}/init.mp4,"
         f"segment_template={folder}/$Number%05d$.m4s,playlist_name={folder}/audio.m3u8,"
-        f"hls_group_id=audio,hls_name={audio_name(language)},lang={language}"
-    )
+        f"hls_group_id=audio,hls_name={audio_name(language)}"
+    ) + (f",lang={language}" if language != "und" else "")  # it refuses `und`
 
 
 async def package(bench: Workbench, title: Title, plan: Plan, done: Done) -> None:
