@@ -184,9 +184,10 @@ async def make_sample(sample: Sample, folder: Path, engines: Engines | None = No
     """Draw a sample film into `folder`; return its path and its English subtitles as SubRip. Raises Broken."""
     engines = engines or find()
     await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
-    output = folder.resolve() / f"{sample.key}.mp4"
+    folder = Path(await anyio.Path(folder).resolve())
+    output = folder / f"{sample.key}.mp4"
     argv = command(engines.ffmpeg, sample, output)
-    done = await run(argv, timeout_s=_TIMEOUT_S, limits=Confinement(write=(folder.resolve(),)))
+    done = await run(argv, timeout_s=_TIMEOUT_S, limits=Confinement(write=(folder,)))
     if done.exit_code != 0:
         raise Broken(
             "studio.sample", f"The sample {sample.title!r} could not be made", why=said(done), hint="Report it"

@@ -19,7 +19,7 @@ MAX_CUES = 20_000
 _MAX_CUE_CHARS = 2_000
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMING = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$", re.ASCII)
-_TAG = re.compile(r"<(/?)\s*([A-Za-z]+)[^<>]*>|<[^<>]*>|\{\\[^{}]*\}")
+_TAG = re.compile(r"<(/?)([A-Za-z]+)[^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")
 _ACTIVE = re.compile(r"<\s*(script|style|iframe|object)\b.*?(<\s*/\s*\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _KEPT = ("b", "i", "u")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -81,20 +81,19 @@ def _body(lines: list[str], *, last: bool) -> str:
     # A blank line ends a cue, but SubRip in the wild has blank lines inside: text goes on until the
     # next timing, less the number or name that belongs to it. Notes and styles end it for good.
     kept: list[str] = []
+    if not last and lines and _is_name(lines):
+        lines = lines[:-1]
     for line in lines:
         if kept and not kept[-1].strip() and re.match(r"^(NOTE|STYLE|REGION)\b", line):
-            last = True
             break
         kept.append(line)
-    while kept and not kept[-1].strip():
-        kept.pop()
-    if not last and len(kept) >= 1 and (len(kept) == 1 or not kept[-2].strip()) and _is_name(kept[-1], len(kept)):
-        kept.pop()
     return "\n".join(line for line in kept if line.strip())
 
 
-def _is_name(line: str, lines: int) -> bool:
-    return line.strip().isdigit() or lines > 1
+def _is_name(lines: list[str]) -> bool:
+    # The line right above a timing: a number, or anything that stands alone after a blank line.
+    alone = len(lines) > 1 and not lines[-2].strip()
+    return bool(lines[-1].strip()) and (alone or lines[-1].strip().isdigit())
 
 
 def _cue(match: re.Match[str], body: str) -> Cue | None:
