@@ -72,6 +72,6 @@ def test_the_only_node_of_a_role_is_replaced_too() -> None:
 
 def test_roles_are_not_replaced_at_the_same_time() -> None:
     wanted = {**WANTED, "worker-a-1": Wanted(Role.WORKER, "new")}
-    observed = {A: api("old", since=99.0), B: api(), "worker-a-1": Observed(Role.WORKER, "old", True, True)}
+    observed = {A: api("old", since=99.0), B: api(ready=False), "worker-a-1": Observed(Role.WORKER, "old", True, True)}
     actions = reconcile(wanted, observed, 100.0, PACE)
     assert [type(action) for action in actions] == [Wait, Wait]
