@@ -19,10 +19,11 @@ export interface EngineEvents {
   onTracks: () => void;
 }
 
+// Short, nearly even pauses: a dead server is replaced within a second or two, and a viewer waits for each.
 const RETRY = {
-  maxAttempts: 7,
-  baseDelay: 150,
-  backoffFactor: 1.7,
+  maxAttempts: 8,
+  baseDelay: 200,
+  backoffFactor: 1.25,
   fuzzFactor: 0.5,
   timeout: 20_000,
   stallTimeout: 6_000,
@@ -35,6 +36,8 @@ export class Engine {
   private readonly player = new shaka.Player();
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private readonly ends = new Map<string, PlaylistEnd>();
+  private readonly known = new Map<number, Quality>();
+  private wish: number | null = null;
   private gone = false;
 
   constructor(
@@ -57,15 +60,21 @@ export class Engine {
         bufferingGoal: 30,
         bufferBehind: 30,
         lowLatencyMode: false,
-        // Another quality may be tried meanwhile, but none is banned for long: its server only died.
-        maxDisabledTime: 4,
+        // No quality is banned for a dead server: switching meanwhile leaves holes in the buffer.
+        maxDisabledTime: 0,
         safeSeekEndOffset: 0.5,
         failureCallback: (error: unknown) => {
           void error;
           this.goOn();
         },
       },
-      abr: { useNetworkInformation: false, defaultBandwidthEstimate: 4e6, switchInterval: 4 },
+      abr: {
+        useNetworkInformation: false,
+        defaultBandwidthEstimate: 4e6,
+        switchInterval: 4,
+        // Every start drops some frames; only a device that really cannot follow is given less.
+        advanced: { droppedFramesThreshold: 0.3 },
+      },
     });
     // What is encoded is read from the playlists themselves: Shaka's own live edge runs on by the clock.
     this.player.getNetworkingEngine()?.registerResponseFilter((type, response) => {
@@ -76,13 +85,17 @@ export class Engine {
     });
     this.player.addEventListener('error', this.onError);
     for (const name of ['trackschanged', 'variantchanged', 'adaptation', 'manifestupdated']) {
-      this.player.addEventListener(name, events.onTracks);
+      this.player.addEventListener(name, () => {
+        this.fulfil();
+        events.onTracks();
+      });
     }
   }
 
   /** Load `url` and be at `start_s`. Raises what Shaka throws; `sorted` says what it means. */
   async load(url: string, start_s: number): Promise<void> {
     this.ends.clear();
+    this.known.clear();
     await this.player.attach(this.video);
     await this.player.load(url, start_s, 'application/x-mpegurl');
   }
@@ -103,15 +116,17 @@ export class Engine {
     return spansOf(this.video.buffered);
   }
 
-  /** The qualities there are, best first, one for each height. */
+  /**
+   * The qualities of what is loaded, best first, one for each height. Also those that Shaka set aside for a
+   * while because the device dropped too many of their frames.
+   */
   get qualities(): Quality[] {
-    const best = new Map<number, Quality>();
     for (const track of this.player.getVariantTracks()) {
       const quality = { height: track.height ?? 0, bitrate_bps: track.bandwidth };
-      const known = best.get(quality.height);
-      if (!known || known.bitrate_bps < quality.bitrate_bps) best.set(quality.height, quality);
+      const known = this.known.get(quality.height);
+      if (!known || known.bitrate_bps < quality.bitrate_bps) this.known.set(quality.height, quality);
     }
-    return [...best.values()].sort((a, b) => b.height - a.height);
+    return [...this.known.values()].sort((a, b) => b.height - a.height);
   }
 
   /** The height that is being loaded now, or null. */
@@ -121,12 +136,9 @@ export class Engine {
 
   /** Hold one height, or null to let the network decide. */
   choose(height: number | null): void {
+    this.wish = height;
     this.player.configure('abr.enabled', height === null);
-    const track = this.player
-      .getVariantTracks()
-      .filter((candidate) => candidate.height === height)
-      .sort((a, b) => b.bandwidth - a.bandwidth)[0];
-    if (track) this.player.selectVariantTrack(track, true, 4);
+    this.fulfil();
   }
 
   async destroy(): Promise<void> {
@@ -134,6 +146,16 @@ export class Engine {
     clearTimeout(this.retryTimer);
     this.player.removeEventListener('error', this.onError);
     await this.player.destroy();
+  }
+
+  /** Load the wished height as soon as it can be had. */
+  private fulfil(): void {
+    if (this.wish === null || this.height === this.wish) return;
+    const track = this.player
+      .getVariantTracks()
+      .filter((candidate) => candidate.height === this.wish)
+      .sort((a, b) => b.bandwidth - a.bandwidth)[0];
+    if (track) this.player.selectVariantTrack(track, true, 4);
   }
 
   private goOn(): void {
