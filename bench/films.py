@@ -58,7 +58,7 @@ def first_frame(address: str, *, timeout_s: float = 60.0) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         return f"no frame within {timeout_s:g} s"
-    return done.stderr.strip()[-300:] if done.returncode else ""
+    return done.stderr.strip()[:1500] if done.returncode else ""
 
 
 def _length_s(path: Path) -> float:

@@ -157,8 +157,8 @@ def temporary() -> Iterator[Region]:
         yield region
     finally:
         try:
-            if region.data.exists():
-                region.run("down", timeout_s=60)
+            if region.data.exists() and (done := region.run("down")).returncode:
+                print(f"warning: `down` failed: {(done.stderr or done.stdout).strip()[-600:]}", file=sys.stderr)
         finally:
             left = _leftovers(region.data)
             for process in left:
