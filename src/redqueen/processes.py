@@ -23,12 +23,16 @@ import psutil
 
 from redqueen.errors import Broken, Unavailable
 
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _CONFINE = str(Path(__file__).with_name("confine.py"))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A process that cannot be mistaken for another: pid and start time (seconds, epoch)."""
+    """A process that cannot be mistaken for another: pid and start time.
+
+    `started_s` counts seconds since the machine's boot, which no change of the clock moves.
+    """
 
     pid: int
     started_s: float
@@ -57,19 +61,24 @@ class Confinement:
 
 def identify(pid: int) -> ProcessId | None:
     """Name the living process that has `pid` now, or None (a zombie is not living)."""
+    state, started_s = _seen(pid)
+    return None if state in ("", "Z", "X") else ProcessId(pid, started_s)
+
+
+def _seen(pid: int) -> tuple[str, float]:
+    """Return the state letter and start time of whatever has `pid`; ("", 0) for nothing. Source: proc(5)."""
     try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return ProcessId(pid, process.create_time())
-    except psutil.Error:
-        return None
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (OSError, ValueError):
+        return "", 0.0
+    # The command's name may hold spaces and parentheses: fields are counted from its last one.
+    fields = stat.rpartition(")")[2].split()
+    return fields[0], int(fields[19]) / _TICKS_A_SECOND
 
 
 def is_alive(process: ProcessId) -> bool:
     """Tell whether exactly this process still runs."""
-    found = identify(process.pid)
-    return found is not None and abs(found.started_s - process.started_s) < 1.0
+    return identify(process.pid) == process
 
 
 def send_signal(process: ProcessId, number: signal.Signals, *, group: bool = False) -> bool:
@@ -127,11 +136,7 @@ def _reap(descriptor: int) -> int | None:
 
 
 def _is_zombie(process: ProcessId) -> bool:
-    try:
-        found = psutil.Process(process.pid)
-        return found.status() == psutil.STATUS_ZOMBIE and abs(found.create_time() - process.started_s) < 1.0
-    except psutil.Error:
-        return False
+    return _seen(process.pid) == ("Z", process.started_s)
 
 
 def command_of(process: ProcessId) -> list[str]:
