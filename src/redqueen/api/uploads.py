@@ -37,7 +37,7 @@ async def create(
     title, filename = wish.metadata.get("title", ""), wish.metadata.get("filename", "")
     upload = await services.uploads.create(identity.account.id, wish.length, title=title, filename=filename)
     headers = {**_facts(services, upload, 0), "Location": f"{PATH}/{upload.id}"}
-    return Response(None, status_code=201, headers=headers)
+    return _empty(201, headers)
 
 
 @head("/uploads/{upload_id:str}", operation_id="getUploadOffset", tags=["uploads"])
@@ -97,7 +97,7 @@ async def overridden(
 async def _offset(services: Services, identity: Identity, upload_id: str) -> Response[None]:
     upload = await services.uploads.find(upload_id, identity.account.id)
     here = await services.uploads.offset(upload)
-    return Response(None, status_code=200, headers=_facts(services, upload, here))
+    return _empty(200, _facts(services, upload, here))
 
 
 async def _append(
@@ -113,13 +113,13 @@ async def _append(
     except RedQueenError:
         await bodies.drain(request)
         raise
-    return Response(None, status_code=204, headers=_facts(services, upload, here))
+    return _empty(204, _facts(services, upload, here))
 
 
 async def _end(services: Services, identity: Identity, upload_id: str) -> Response[None]:
     upload = await services.uploads.find(upload_id, identity.account.id)
     await services.uploads.terminate(upload, "its owner ended it")
-    return Response(None, status_code=204)
+    return _empty(204, {})
 
 
 def _facts(services: Services, upload: Upload, here: int) -> _Headers:
@@ -127,6 +127,10 @@ def _facts(services: Services, upload: Upload, here: int) -> _Headers:
     if here < upload.length:
         facts["Upload-Expires"] = tus.http_date(services.uploads.expires_at(upload))
     return facts
+
+
+def _empty(status: int, headers: _Headers) -> Response[None]:
+    return Response(None, status_code=status, headers=headers, media_type="text/plain")  # JSON would say "null"
 
 
 ROUTES = [create, offset, append, end, overridden]

@@ -153,7 +153,7 @@ async def test_an_unknown_name_costs_a_hash_too() -> None:
 
     class Counting(argon2.PasswordHasher):
         def verify(self, hash: str | bytes, password: str | bytes) -> bool:
-            calls.append("verify")
+            calls.append(str(hash)[:10])
             return super().verify(hash, password)
 
     clock = VirtualClock()
@@ -163,4 +163,4 @@ async def test_an_unknown_name_costs_a_hash_too() -> None:
     for name in ("owner", "nobody"):
         with pytest.raises(Unauthorized):
             await accounts.sign_in_with_password(name, "guess")
-    assert calls == ["verify", "verify"]
+    assert calls == ["$argon2id$"] * 2

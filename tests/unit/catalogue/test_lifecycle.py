@@ -105,3 +105,12 @@ def test_subtitles_of_a_language_replace_each_other() -> None:
     once = step(FRESH, Subtitled(Subtitle("en", "One")), 1.0)
     again = step(step(once, Subtitled(Subtitle("de", "Zwei")), 1.0), Subtitled(Subtitle("en", "Two")), 1.0)
     assert again.subtitles == (Subtitle("de", "Zwei"), Subtitle("en", "Two"))
+
+
+def test_progress_that_comes_out_of_order_never_goes_back() -> None:
+    title = step(FRESH, Received(), 1.0)
+    for fraction, rung in ((0.5, 0.8), (0.3, 0.6), (math.nan, 0.1), (7.0, 0.9)):
+        title = step(title, Progressed(fraction, (Rung("a", 360, 1, rung),)), 2.0)
+        assert title.progress >= 0.5
+        assert title.rungs[0].progress >= 0.8
+    assert title.progress == 1.0
