@@ -135,6 +135,10 @@ class Studio:
         await self._objects.delete_all(keys.work_folder(title_id))
         await self._objects.delete_all(f"media/{title_id}")
 
+    async def title(self, title_id: str) -> Title | None:
+        """Return what the studio remembers of a title."""
+        return await self._ledger.title(title_id)
+
     async def add_subtitles(self, title_id: str, lang: str, label: str, raw: bytes) -> SubtitleText:
         """Clean SubRip or WebVTT and offer it to viewers at once, in any state of the title. Raises InvalidInput."""
         return await publishing.add_text(self.bench("subtitles"), title_id, lang, label, raw)
