@@ -21,8 +21,8 @@ import http.server, json, os, pathlib, socketserver, sys, time
 path = pathlib.Path(sys.argv[-1])
 spec = json.loads(path.read_bytes())
 if spec["role"] == "gateway":
-    import psutil
-    envoy = {"pid": os.getpid(), "started_s": psutil.Process().create_time()}
+    from redqueen.processes import identify
+    envoy = {"pid": os.getpid(), "started_s": identify(os.getpid()).started_s}
     (path.parent / "envoy.json").write_text(json.dumps(envoy))
     class Health(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
