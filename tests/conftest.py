@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: examples are bounded in number, not in time.
+settings.register_profile("redqueen", deadline=None)
+settings.load_profile("redqueen")
 
 FILMS = Path(os.environ.get("REDQUEEN_TEST_FILMS", Path(__file__).parents[2] / "shared" / "media"))
 
