@@ -100,6 +100,15 @@ def test_heartbeats_are_no_news_to_subscribers() -> None:
     assert ledger.version == version
 
 
+def test_the_deltas_version_changes_when_old_entries_are_dropped() -> None:
+    ledger = Ledger("here", at(0))
+    ledger.apply(calls.Register(node("a")), at(0))
+    before = history.delta_version(ledger.history)
+    history.add(ledger.history, (), history.HELD_S + 1)
+    assert history.delta(ledger.history) == ()
+    assert history.delta_version(ledger.history) != before
+
+
 def test_messages_survive_the_wire() -> None:
     for message in (full("one", "a", removed=("b",)), BeatMessage("one", 3), Changed("one", 4, (node("c"),), ())):
         assert decode_stream(encode(message).decode()) == message

@@ -231,12 +231,14 @@ def test_a_registry_that_is_cut_off_does_not_empty_the_fleet() -> None:
     table = Table("here")
     for number, instance in enumerate(fleet(9)):
         step(table, Register(instance), at(number * 0.11))
+    fewest = 9
     for turn in range(100):
         moment = at(1 + turn * 0.2)
         outcome = step(table, Sweep(), moment)
         if outcome.probes:
             step(table, Probed({i.identity: Probe.SILENT for i in outcome.probes}), moment)
-    assert len(names(table)) == 9
+        fewest = min(fewest, len(names(table)))
+    assert (fewest, len(names(table))) == (6, 9)
 
 
 def test_removals_are_forgotten_after_a_while() -> None:
