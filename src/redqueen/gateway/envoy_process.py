@@ -105,7 +105,7 @@ class EnvoyHouse:
         process = ProcessId(record.pid, record.started_s)
         if not processes.is_alive(process):
             return None
-        found = await self._wait_for(process, Path(record.admin_path), record.fingerprint, within_s=3)
+        found = await self._wait_for(process, Path(record.admin_path), record.fingerprint, within_s=BORN_WITHIN_S)
         if found is None:
             await processes.stop(process, grace_s=0.5)
         return found
