@@ -238,7 +238,7 @@ def test_a_registry_that_is_cut_off_does_not_empty_the_fleet() -> None:
         if outcome.probes:
             step(table, Probed({i.identity: Probe.SILENT for i in outcome.probes}), moment)
         fewest = min(fewest, len(names(table)))
-    assert (fewest, len(names(table))) == (6, 9)
+    assert fewest >= 6 and len(names(table)) == 9
 
 
 def test_removals_are_forgotten_after_a_while() -> None:
