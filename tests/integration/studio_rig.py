@@ -96,7 +96,7 @@ class Rig:
         shutil.copy(film, source)
         await self.studio.submit("t1", "sources/t1/film", subtitles)
 
-    async def until_over(self, workers: int = 2, limit_s: float = 100) -> None:
+    async def until_over(self, workers: int = 2, limit_s: float = 250) -> None:
         """Work until the title is complete or failed."""
         stop = anyio.Event()
         with anyio.fail_after(limit_s):

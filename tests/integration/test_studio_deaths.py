@@ -17,7 +17,7 @@ from studio_rig import Diary, Rig, clip, digests, ffmpeg
 
 from redqueen.studio.service import work
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 _WORKER = Path(__file__).with_name("studio_rig.py")
 
 
@@ -42,7 +42,7 @@ async def test_workers_killed_again_and_again_leave_the_same_bytes(films: Path, 
     await disturbed.take(film)
     workers = {owner: _start(disturbed.data, owner) for owner in ("w0", "w1")}
     rng = random.Random(7)  # noqa: S311 - a repeatable test
-    kills, until = 0, time.monotonic() + 90
+    kills, until = 0, time.monotonic() + 150
     try:
         while (title := await disturbed.studio.title("t1")) is None or title.state != "complete":
             assert time.monotonic() < until, "the title was never finished"

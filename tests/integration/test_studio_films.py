@@ -12,7 +12,7 @@ from studio_rig import Rig, clip, even, ffmpeg, frames
 
 from redqueen.studio.model import SubtitleTrack
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ async def encode(bench: Workbench, title: Title, plan: Plan, rung: Rung, chunk: 
         async with bench.objects.local(title.source_key) as film:
             output, index, how = await _proven(bench, plan, rung, chunk, film.resolve(), folder)
         size_bytes = output.stat().st_size
+        await bench.check_wanted(title.title_id)
         if rung == plan.instant:
             await _store_instant(bench, title, plan, chunk, output, index, folder)
         await bench.objects.put_file(keys.chunk(title.title_id, plan.build, rung.name, chunk.index), output)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from redqueen.errors import Exhausted, InvalidInput
+from redqueen.errors import InvalidInput
 from redqueen.processes import Completed, Confinement, run
 from redqueen.studio import probe, untrusted
 from redqueen.studio.engines import Engines
@@ -33,7 +33,7 @@ _INDEXED, _STREAMED = Fraction(1, 50), Fraction(1, 10)  # how far promise and en
 
 
 async def inspect(engines: Engines, film: Path) -> Facts:
-    """Find out what a film is. Raises InvalidInput (`film.*`), Unavailable, Exhausted."""
+    """Find out what a film is. Raises InvalidInput (`film.*`), Unavailable."""
     size_bytes = (await anyio.Path(film).stat()).st_size
     if size_bytes == 0:
         raise InvalidInput("film.empty", "The file is empty", hint="Upload the film again")
@@ -80,8 +80,8 @@ async def _ffprobe(engines: Engines, film: Path, arguments: list[str], timeout_s
     limits = Confinement(read=(film,), memory_bytes=2 << 30, cpu_s=int(timeout_s), niceness=0)
     done = await run([*argv, *arguments, "-i", f"file:{film}"], timeout_s=timeout_s, limits=limits, tail_bytes=262_144)
     if done.exit_code != 0 and b"Cannot allocate memory" in done.stderr:
-        raise Exhausted(
-            "studio.memory", "The film needs too much memory to be read", hint="Convert it and upload again"
+        raise InvalidInput(
+            "film.too_heavy", "The film needs too much memory to be read", hint="Convert it and try again"
         )
     return done
 

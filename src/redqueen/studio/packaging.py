@@ -35,6 +35,7 @@ def command(packager: Path, plan: Plan, joined: Path, out: Path, sound: bool) ->
         *("--segment_duration", str(SEGMENT_S)),
         *("--hls_master_playlist_output", str(out / keys.MASTER), "--hls_playlist_type", "VOD"),
         *("--mpd_output", str(out / keys.MANIFEST), "--generate_static_live_mpd"),
+        "--single_threaded",  # else the order of tracks in the manifest is a race
         "--use_fake_clock_for_muxer",  # no dates in the bytes
     ]
 

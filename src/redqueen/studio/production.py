@@ -146,7 +146,11 @@ class Studio:
     async def perform(self, task: Task, bench: Workbench) -> None:
         """Do one job, unless its work is there already. Raises what engines and stores raise."""
         title = await self._ledger.title(task.title_id)
-        if title is None or title.state in ("failed", "complete"):
+        if title is None or title.state == "failed":
+            return
+        if title.state == "complete":
+            if task.kind is Kind.PACKAGE and title.plan is not None:
+                await self._complete(title.title_id, title.plan)  # its worker died between the two
             return
         if task.kind is Kind.PROBE:
             await self._probe(title, bench)

@@ -7,6 +7,7 @@ title at once; other failures end it when they repeat. Enter at `work`; `Studio`
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 import anyio
@@ -24,6 +25,7 @@ __all__ = ["QUEUE", "DiskLow", "JobFailed", "Studio", "work"]
 POLL_S = 0.2
 LEASE_S = 6.0
 _NO_ROOM_S = 1.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REPEATS, _REPEATS_OF_OURS = 8, 3
 
 
@@ -140,7 +142,7 @@ async def _failed(studio: Studio, lease: JobLease, task: Task, error: Exception)
 
 def may_repeat(error: Exception, attempt: int) -> bool:
     """Decide whether the same job may succeed later; a full disk and a lost lease never count against it."""
-    if isinstance(error, (Exhausted, Conflict)):
+    if isinstance(error, (Exhausted, Conflict)) or (isinstance(error, OSError) and error.errno in _FULL):
         return True
     if isinstance(error, (InvalidInput, NotFound)):
         return False

@@ -80,6 +80,7 @@ class _Growth:
         init_bytes = self._look()
         if init_bytes:
             await self._store(keys.instant_init(self._plan.build, "audio"), 0, init_bytes)
+        await self.bench.check_wanted(self.title.title_id)
         groups = cuts.grouped(len(self.fragments), HEAD)
         if not whole and groups and groups[-1][1] - groups[-1][0] < cuts.SEGMENT_GOPS and len(groups) > HEAD:
             groups.pop()  # its second fragment is yet to come

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from redqueen.errors import Conflict
 from redqueen.processes import Completed, Confinement, run
 from redqueen.store.ports import Objects
 from redqueen.studio.engines import Engines
@@ -42,6 +43,11 @@ class Workbench:
     def clear(self) -> None:
         """Remove what an earlier life left in scratch."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    async def check_wanted(self, title_id: str) -> None:
+        """Raise Conflict (`studio.title_gone`) when the title was deleted: nothing more is stored of it then."""
+        if await self.ledger.title(title_id) is None:
+            raise Conflict("studio.title_gone", f"The title {title_id} was deleted", hint="Stop working on it")
 
     async def engine(
         self, argv: Sequence[str], *, read: Sequence[Path], write: Path, timeout_s: float, niceness: int = 10
