@@ -22,8 +22,8 @@ from films import ANIMATION_480P, LIVE_1080P, Absent, find, first_frame, repeate
 from record import Bar, publish, spread, stop
 from redqueen.cli.client import ApiClient
 from redqueen.cli.upload import examine
+from redqueen.testing.region import Region, RegionFailed, borrowed_or_own, clear_samples, play_link, remove
 from redqueen.testing.viewer import Report, Wishes, watch
-from region import Region, RegionFailed, borrowed_or_own, play_link, remove
 
 LIMIT_S, AIM_S = 5.0, 3.0
 _POLL_S = 0.25
@@ -120,6 +120,8 @@ def main() -> int:
             size_bytes = film.stat().st_size
             print(f"the film: {options.minutes:g} minutes, 1080p, {size_bytes >> 20} MiB", flush=True)
             with borrowed_or_own(options.data) as region, region.api() as api:
+                if options.data is None:
+                    clear_samples(api)
                 for number in range(1, options.runs + 1):
                     runs.append(measured(region, api, film, number, options.watch))
                     print(f"run {number} of {options.runs}: {runs[-1]}", flush=True)

@@ -24,6 +24,7 @@ from films import ANIMATION_480P, LIVE_1080P, Absent, find, repeated
 from kills import Killer
 from load import Encodes, Uploads, undisturbed
 from record import Bar, publish, stop
+from redqueen.testing.region import Region, borrowed_or_own, clear_samples, play_link, remove
 from redqueen.testing.viewer import (
     WEB_PLAYER,
     CrowdReport,
@@ -33,7 +34,6 @@ from redqueen.testing.viewer import (
     Wishes,
     crowd,
 )
-from region import Region, borrowed_or_own, play_link, remove
 
 POLICIES = {"shaka": RetryPolicy(), "web": WEB_PLAYER}
 
@@ -144,6 +144,8 @@ def prepared(region: Region, options: argparse.Namespace, folder: Path) -> tuple
     short = find(ANIMATION_480P)
     long = repeated(short, short, options.minutes * 60 + 60, folder / "long.mp4")
     with region.api() as api:
+        if options.data is None:
+            clear_samples(api)
         print("encoding undisturbed, twice", flush=True)
         reference = undisturbed(region, api, short)
         print(f"encoding what will be watched: {options.minutes + 1:g} minutes, and 30 s", flush=True)

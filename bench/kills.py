@@ -22,7 +22,7 @@ import anyio.to_thread
 import psutil
 
 from redqueen.errors import RedQueenError
-from region import Node, Region
+from redqueen.testing.region import Node, Region
 
 ROLES = ("gateway", "envoy", "registry", "api", "worker", "control")
 _BY_PID = ("api", "supervisor")

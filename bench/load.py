@@ -17,7 +17,7 @@ import anyio.to_thread
 from redqueen.cli.client import ApiClient
 from redqueen.cli.upload import examine
 from redqueen.errors import RedQueenError
-from region import Region, RegionFailed, remove, wait_for
+from redqueen.testing.region import Region, RegionFailed, remove, wait_for
 
 _PIECE_BYTES = 256 << 10
 

@@ -14,7 +14,7 @@ import time
 import httpx
 
 from record import Bar, publish, spread
-from region import Region, RegionFailed, free_port, temporary
+from redqueen.testing.region import Region, RegionFailed, clear_samples, free_port, temporary
 
 LIMIT_S = 15.0
 
@@ -43,6 +43,8 @@ def main() -> int:
     with temporary() as region:
         port = str(free_port())
         first = started(region, "--port", port)
+        with region.api() as api:
+            clear_samples(api)
         stops.append(region.down())
         for number in range(options.runs):
             starts.append(started(region, "--port", port))

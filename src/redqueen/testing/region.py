@@ -1,4 +1,4 @@
-"""A region to measure: one that runs already, or one of the benchmark's own that always ends.
+"""A whole region to test or measure: one that runs already, or one of the caller's own that always ends.
 
 Decides that a region of its own lives in a temporary folder on a free port, and that it is ended
 with `redqueen down` whatever happened, then checked process by process. Refuses to go on when
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,10 @@ from urllib.parse import urlsplit
 import psutil
 
 from redqueen.cli.client import ApiClient, read_credentials
+from redqueen.cli.titles import matching
 from redqueen.cli.upload import Memory, Sender, examine
 from redqueen.errors import NotFound, RedQueenError
+from redqueen.studio.samples import SAMPLES
 
 _REDQUEEN = [sys.executable, "-c", "from redqueen.cli.main import main; main()"]
 PATIENCE_S = 20.0
@@ -57,7 +59,9 @@ class Region:
         """Run `redqueen <verb> --data …`."""
         verb, *rest = arguments
         command = [*_REDQUEEN, verb, "--data", str(self.data), *rest]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        return subprocess.run(  # noqa: S603 - our own command
+            command, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
 
     def up(self, *arguments: str) -> float:
         """Start (or adopt) the region; return the seconds until `up` said that it serves."""
@@ -85,7 +89,7 @@ class Region:
 
     def sender(self, api: ApiClient, **settings: Any) -> Sender:
         """Make a sender of films that remembers in a place of its own."""
-        return Sender(api, region=str(self.data), memory=Memory(self.data / "bench-uploads"), **settings)
+        return Sender(api, region=str(self.data), memory=Memory(self.data / "sent"), **settings)
 
     def nodes(self, api: ApiClient) -> list[Node]:
         """List the processes of the region."""
@@ -130,6 +134,22 @@ def remove(api: ApiClient, title_id: str) -> None:
         api.delete(f"/titles/{title_id}")
 
 
+def clear_samples(api: ApiClient, *, timeout_s: float = 240.0) -> int:
+    """Remove the sample titles of a new region as they appear, so that their encodes disturb no figure.
+
+    Returns how many were removed; gives up waiting for the rest after `timeout_s` seconds.
+    """
+    removed: set[str] = set()
+    ends_at = time.monotonic() + timeout_s
+    while len(removed) < len(SAMPLES) and time.monotonic() < ends_at:
+        for title in matching(api, ""):
+            if title["sample"] and title["state"] != "uploading":
+                remove(api, title["id"])
+                removed.add(title["id"])
+        time.sleep(0.5)
+    return len(removed)
+
+
 def free_port() -> int:
     """Find a loopback port that is free now."""
     with socket.socket() as probe:
@@ -138,7 +158,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def borrowed_or_own(data: Path | None) -> Iterator[Region]:
+def borrowed_or_own(data: Path | None) -> Generator[Region]:
     """Give the running region in `data`, or start one that ends with the block."""
     if data is not None:
         yield Region(data.absolute())
@@ -149,24 +169,33 @@ def borrowed_or_own(data: Path | None) -> Iterator[Region]:
 
 
 @contextmanager
-def temporary() -> Iterator[Region]:
-    """Give a region that is not started; whatever of it runs at the block's end is ended and removed."""
-    folder = Path(tempfile.mkdtemp(prefix="redqueen-bench-"))
+def temporary() -> Generator[Region]:
+    """Give a region that is not started; whatever of it runs at the block's end is ended and removed.
+
+    Raises RegionFailed if `down` left processes; they are ended by their pids then.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="redqueen-region-"))
     region = Region(folder / "data")
+    said = ""
     try:
         yield region
     finally:
         try:
-            if region.data.exists() and (done := region.run("down")).returncode:
-                print(f"warning: `down` failed: {(done.stderr or done.stdout).strip()[-600:]}", file=sys.stderr)
+            if region.data.exists():
+                said = region.run("down").stderr.strip()[-600:]
         finally:
             left = _leftovers(region.data)
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     os.kill(process.pid, signal.SIGKILL)
             shutil.rmtree(folder, ignore_errors=True)
-        if left:
-            print(f"warning: `down` left {len(left)} processes, ended by the benchmark", file=sys.stderr)
+    if left:
+        raise RegionFailed(f"`down` left {len(left)} processes: {said}")
+
+
+def _leave(number: int, frame: object) -> None:
+    """Turn SIGTERM into an exception, so that a region is ended also when its user is told to stop."""
+    raise SystemExit(128 + number)
 
 
 def _leftovers(data: Path) -> list[psutil.Process]:
