@@ -177,9 +177,11 @@ def temporary() -> Generator[Region]:
     folder = Path(tempfile.mkdtemp(prefix="redqueen-region-"))
     region = Region(folder / "data")
     said = ""
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         yield region
     finally:
+        signal.signal(signal.SIGTERM, before)
         try:
             if region.data.exists():
                 said = region.run("down").stderr.strip()[-600:]
