@@ -141,6 +141,11 @@ export class Engine {
     this.fulfil();
   }
 
+  /** Ask Shaka to try again whatever it stopped trying. */
+  nudge(): void {
+    if (!this.gone) this.player.retryStreaming(0.05);
+  }
+
   async destroy(): Promise<void> {
     this.gone = true;
     clearTimeout(this.retryTimer);

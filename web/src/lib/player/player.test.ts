@@ -10,7 +10,7 @@ import {
   startPosition,
   type Film,
 } from './horizon';
-import { recover, troubleOf } from './recovery';
+import { recover, troubleOf, unstick } from './recovery';
 import { worthSaving } from './remembering';
 import { commandOf, nextSpeed } from './shortcuts';
 
@@ -109,6 +109,14 @@ describe('recovery', () => {
     expect(total_ms).toBeGreaterThan(120_000);
     expect(recover('media', 3).action).toBe('again');
     expect(recover('media', 4).action).toBe('tell');
+  });
+  it('first nudges a film that stands still, then loads it again, but never one that waits for the studio', () => {
+    const still = { waiting: true, starved: false, still_s: 9 };
+    expect(unstick(still)).toBe('reload');
+    expect(unstick({ ...still, still_s: 3 })).toBe('nudge');
+    expect(unstick({ ...still, still_s: 1 })).toBe('wait');
+    expect(unstick({ ...still, starved: true })).toBe('wait');
+    expect(unstick({ ...still, waiting: false })).toBe('wait');
   });
   it('knows a lost right from a lost server', () => {
     expect(troubleOf(1, 403)).toBe('right');

@@ -25,3 +25,21 @@ export function troubleOf(category: number, status: number | null): Trouble {
   // Category 1 is the network; 4 is the manifest, which may be caught half-way while it is replaced.
   return category === 1 ? 'network' : 'media';
 }
+
+export interface StuckFacts {
+  /** The viewer wants to see the film, and it does not move. */
+  waiting: boolean;
+  /** Everything that is encoded so far has been played; only the studio can help. */
+  starved: boolean;
+  /** Since the position or the buffer last changed, in seconds. */
+  still_s: number;
+}
+
+const NUDGE_AFTER_S = 2.5;
+const RELOAD_AFTER_S = 8;
+
+/** What to do about a film that stands still although the player thinks that it is trying. */
+export function unstick(facts: StuckFacts): 'wait' | 'nudge' | 'reload' {
+  if (!facts.waiting || facts.starved || facts.still_s < NUDGE_AFTER_S) return 'wait';
+  return facts.still_s < RELOAD_AFTER_S ? 'nudge' : 'reload';
+}

@@ -12,7 +12,7 @@ import { captionLines, cuesAt, type CaptionPart, type Cue } from './cues';
 import { Engine, sorted, supported, type EngineEvents, type Quality } from './engine';
 import { chooseSeek, shownDuration, startPosition, type Film, type Span } from './horizon';
 import { keepPreferences, readPreferences } from './preferences';
-import { FORGIVEN_AFTER_S, recover, type Trouble } from './recovery';
+import { FORGIVEN_AFTER_S, recover, unstick, type Trouble } from './recovery';
 import { worthSaving, type Moment, type Saved } from './remembering';
 import { Successor } from './successor';
 
@@ -54,6 +54,7 @@ export class Stage {
   private loading = false;
   private attempts = 0;
   private playedSince_ms = 0;
+  private life = { at_s: -1, buffered_s: -1, changed_ms: 0, nudged_ms: 0 };
   private saved: Saved = { position_s: 0, at_ms: 0 };
   private cues: readonly Cue[] = [];
   private shownCues = '';
@@ -390,11 +391,34 @@ export class Stage {
     this.film.growing = engine.growing;
     this.film.horizon_s = engine.horizon_s;
     this.buffered = engine.buffered;
+    this.watchOver(engine, Date.now());
     this.forgive();
     this.showCaptions();
     this.remember('tick');
     const { url, complete, playingInstant, duration_s } = this;
     this.successor.tick({ engine, url, complete, playingInstant, duration_s }, Date.now());
+  }
+
+  /** No player stands still for long: what Shaka gave up without a word is tried again. */
+  private watchOver(engine: Engine, now_ms: number): void {
+    const at_s = engine.video.currentTime;
+    const buffered_s = this.buffered.at(-1)?.to_s ?? 0;
+    if (at_s !== this.life.at_s || buffered_s !== this.life.buffered_s) {
+      this.life = { at_s, buffered_s, changed_ms: now_ms, nudged_ms: now_ms };
+    }
+    const choice = unstick({
+      waiting: engine.video.readyState < 3 && !engine.video.ended,
+      starved: this.starved,
+      still_s: (now_ms - this.life.changed_ms) / 1000,
+    });
+    if (choice === 'nudge' && now_ms - this.life.nudged_ms > 1000) {
+      this.life.nudged_ms = now_ms;
+      engine.nudge();
+    }
+    if (choice === 'reload') {
+      this.life.changed_ms = now_ms;
+      void this.open(this.time_s);
+    }
   }
 
   private forgive(): void {
