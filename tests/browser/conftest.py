@@ -1,0 +1,62 @@
+"""A real Chromium, and one whole region that all browser tests share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from redqueen.testing.region import Region, free_port, temporary
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="session")
+def region() -> Generator[Region]:
+    """Give a region that serves, with its own sample titles on their way."""
+    with temporary() as started:
+        started.up("--port", str(free_port()))
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Browser]:
+    """Give Debian's Chromium, headless; skip plainly where there is none."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Generator[Page]:
+    """Give a fresh viewer: no cookies, nothing cached."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def owner(page: Page, region: Region) -> Page:
+    """Give a page on which the owner has signed in with a fresh one-time link."""
+    with region.api() as api:
+        link = api.post("/sign-in-links", {})["url"]
+    page.goto(link)
+    expect(page.get_by_test_id("search")).to_be_visible()
+    return page

@@ -1,0 +1,115 @@
+"""The main job in a real browser: sign in, publish, watch while it encodes, and lose servers meanwhile."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from redqueen.testing.region import Region
+
+pytestmark = [pytest.mark.browser, pytest.mark.region, pytest.mark.timeout(240)]
+CLOCK = "document.querySelector('video')?.currentTime ?? 0"
+
+
+def clock(page: Page) -> float:
+    """Return the video's own time in seconds."""
+    return float(page.evaluate(CLOCK))
+
+
+def until_plays(page: Page, beyond_s: float, within_s: float = 30) -> None:
+    """Wait until the video's clock is past `beyond_s`."""
+    page.wait_for_function(f"({CLOCK}) > {beyond_s}", timeout=within_s * 1000)
+
+
+def test_a_stranger_sees_the_sign_in_page_and_no_title(page: Page, region: Region) -> None:
+    with region.api() as api:
+        page.goto(api.address)
+    expect(page.get_by_test_id("sign-in-submit")).to_be_visible()
+    expect(page.get_by_test_id("title-card")).to_have_count(0)
+    page.get_by_test_id("sign-in-name").fill("owner")
+    page.get_by_test_id("sign-in-password").fill("guess")
+    page.get_by_test_id("sign-in-submit").click()
+    expect(page.get_by_test_id("sign-in-error")).to_contain_text("wrong")
+
+
+def test_a_sign_in_link_works_exactly_once(owner: Page, region: Region, page: Page) -> None:
+    with region.api() as api:
+        link = api.post("/sign-in-links", {})["url"]
+    context = owner.context.browser.new_context()  # type: ignore[union-attr]
+    first = context.new_page()
+    first.goto(link)
+    expect(first.get_by_test_id("search")).to_be_visible()
+    context.clear_cookies()
+    second = context.new_page()
+    second.goto(link)
+    expect(second.get_by_test_id("sign-in-error")).to_be_visible()
+    context.close()
+
+
+def test_a_film_is_published_watched_while_it_encodes_and_resumed(owner: Page, region: Region, films: Path) -> None:
+    film = films / "live_tos_800x332_70s.webm"
+    with region.api() as api:
+        owner.goto(f"{api.address}/console")
+    owner.get_by_test_id("upload-input").set_input_files(film)
+    owner.get_by_test_id("watch-upload").click()
+    until_plays(owner, 3)
+    with region.api() as api:
+        title = next(found for found in api.get("/titles")["titles"] if found["size_bytes"] == film.stat().st_size)
+        assert title["state"] in ("playable", "complete")
+
+        owner.keyboard.press("ArrowRight")
+        until_plays(owner, 12)
+        owner.keyboard.press("k")
+        stopped = clock(owner)
+        wait_until_saved(region, title["id"], stopped)
+
+        owner.reload()
+        until_plays(owner, stopped - 0.5)
+        assert clock(owner) < stopped + 10, "it went on from where it was left"
+
+
+def wait_until_saved(region: Region, title_id: str, position_s: float) -> None:
+    """Wait until the region knows the exact second."""
+    deadline = time.monotonic() + 10
+    with region.api() as api:
+        while abs(api.get(f"/titles/{title_id}/playback")["position_s"] - position_s) > 0.5:
+            assert time.monotonic() < deadline, "the position was not saved"
+            time.sleep(0.1)
+
+
+def test_the_clock_goes_on_while_api_gateway_and_envoy_are_killed(owner: Page, region: Region) -> None:
+    with region.api() as api:
+        deadline = time.monotonic() + 90
+        while not (ready := [found for found in api.get("/titles")["titles"] if found["state"] == "complete"]):
+            assert time.monotonic() < deadline, "no sample was completed"
+            time.sleep(0.5)
+        owner.goto(f"{api.address}/watch/{ready[0]['id']}")
+    owner.evaluate("localStorage.clear()")
+    until_plays(owner, 1)
+    for role in ("api", "gateway", "envoy"):
+        with region.api() as api:
+            victim = next(node for node in region.nodes(api) if node.role == role)
+            api.post(f"/fleet/nodes/{victim.id}/kill", {})
+        before = clock(owner)
+        until_plays(owner, before + 2, within_s=10)
+    assert not owner.get_by_test_id("player-error").is_visible()
+
+
+def test_the_fleet_is_a_live_picture_in_which_a_killed_node_comes_back(owner: Page, region: Region) -> None:
+    with region.api() as api:
+        owner.goto(f"{api.address}/console/fleet")
+        expect(owner.get_by_test_id("zone")).to_have_count(3)
+        expect(owner.get_by_test_id("node").filter(has_text="worker-a-1")).to_be_visible()
+        before = next(node for node in region.nodes(api) if node.id == "worker-a-1").pid
+        api.post("/fleet/nodes/worker-a-1/kill", {})
+        deadline = time.monotonic() + 20
+        while True:
+            node = next(node for node in region.nodes(api) if node.id == "worker-a-1")
+            if node.state == "up" and node.pid != before:
+                break
+            assert time.monotonic() < deadline, f"the worker did not come back: {node}"
+            time.sleep(0.1)
+    expect(owner.get_by_test_id("node").filter(has_text=str(node.pid))).to_be_visible()
