@@ -64,6 +64,10 @@ async def test_every_real_film_becomes_a_complete_title_without_a_gap(
     _prove(rig)
 
 
+_HDR = (
+    *("-c:v", "libx265", "-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"),
+    *("-x265-params", "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"),
+)
 _TONE = ("-f", "lavfi", "-i", "sine=r=44100:d=3")
 
 
@@ -73,6 +77,7 @@ _TONE = ("-f", "lavfi", "-i", "sine=r=44100:d=3")
         ("testsrc2=s=16x16:r=25:d=3", ("-c:v", "libx264"), "tiny.mp4"),
         ("testsrc2=s=177x99:r=12:d=3", ("-c:v", "ffv1", "-c:a", "pcm_s16le"), "odd.mkv"),
         ("testsrc2=s=320x240:r=50:d=3,setsar=16/11,format=yuv420p10le", ("-c:v", "libx265"), "ten_bit_anamorphic.mp4"),
+        ("testsrc2=s=320x180:r=24:d=2,format=yuv420p10le", _HDR, "hdr.mp4"),
         ("testsrc2=s=320x180:r=24000/1001:d=3", ("-c:v", "mpeg2video", "-c:a", "mp2"), "late_clock.ts"),
         ("testsrc2=s=320x180:r=120:d=2", ("-c:v", "libx264", "-bf", "0"), "fast.mp4"),
         ("testsrc2=s=160x120:r=3:d=4", ("-c:v", "mpeg4", "-c:a", "libmp3lame"), "slow.avi"),

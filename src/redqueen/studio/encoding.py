@@ -23,7 +23,7 @@ from redqueen.studio.recipe import Entry
 from redqueen.studio.workbench import Workbench, said
 
 _TIMEOUT_S = 1200
-_VIEWERS_WAIT, _NOBODY_WAITS = 4, 12  # niceness
+_FIRST_VIEWER_WAITS, _VIEWERS_WAIT, _NOBODY_WAITS = 0, 4, 12  # niceness
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ async def _proven(
             continue  # its beginning was right; what is missing is missing in the film
         output = folder / f"{entry}.mp4"
         argv = recipe.video(bench.engines.ffmpeg, plan, rung, chunk, film, output, entry)
-        done = await _run(bench, plan, rung, argv, film, folder)
+        done = await _run(bench, plan, rung, chunk, argv, film, folder)
         index = _index(output)
         proof, told = prove(index, chunk, plan), said(done)
         if proof.good:
@@ -97,7 +97,7 @@ async def _blank(
 ) -> tuple[Path, Index, str]:
     output = folder / "blank.mp4"
     argv = recipe.blank(bench.engines.ffmpeg, plan, rung, chunk, output)
-    done = await _run(bench, plan, rung, argv, film, folder)
+    done = await _run(bench, plan, rung, chunk, argv, film, folder)
     index = _index(output)
     proof = prove(index, chunk, plan)
     if not proof.good:
@@ -107,8 +107,12 @@ async def _blank(
     return output, index, "blank"
 
 
-async def _run(bench: Workbench, plan: Plan, rung: Rung, argv: list[str], film: Path, folder: Path) -> Completed:
-    niceness = _VIEWERS_WAIT if rung == plan.instant else _NOBODY_WAITS
+async def _run(
+    bench: Workbench, plan: Plan, rung: Rung, chunk: Chunk, argv: list[str], film: Path, folder: Path
+) -> Completed:
+    niceness = _NOBODY_WAITS
+    if rung == plan.instant:
+        niceness = _VIEWERS_WAIT if chunk.index else _FIRST_VIEWER_WAITS
     return await bench.engine(argv, read=[film], write=folder, timeout_s=_TIMEOUT_S, niceness=niceness)
 
 

@@ -80,9 +80,7 @@ async def _ffprobe(engines: Engines, film: Path, arguments: list[str], timeout_s
     limits = Confinement(read=(film,), memory_bytes=2 << 30, cpu_s=int(timeout_s), niceness=0)
     done = await run([*argv, *arguments, "-i", f"file:{film}"], timeout_s=timeout_s, limits=limits, tail_bytes=262_144)
     if done.exit_code != 0 and b"Cannot allocate memory" in done.stderr:
-        raise InvalidInput(
-            "film.too_heavy", "The film needs too much memory to be read", hint="Convert it and try again"
-        )
+        raise InvalidInput("film.too_heavy", "The film needs too much memory", hint="Convert it and try again")
     return done
 
 

@@ -72,7 +72,8 @@ class Facts:
     zero: Ratio
     """Seconds on the source's clock that are frame 0."""
     interlaced: bool = False
-    hdr: bool = False
+    hdr: str = ""
+    """The transfer function of a film with high dynamic range (`smpte2084`, `arib-std-b67`), else empty."""
     matrix: str = "bt709"
     audio: AudioTrack | None = None
     texts: tuple[EmbeddedText, ...] = ()

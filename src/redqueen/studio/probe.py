@@ -184,7 +184,7 @@ def understand(answer: Answer, end: Fraction, size_bytes: int) -> Facts:
         variable=variable,
         zero=Ratio.of(zero),
         interlaced=video.field_order in ("tt", "bb", "tb", "bt"),
-        hdr=video.color_transfer in _HDR,
+        hdr=video.color_transfer if video.color_transfer in _HDR else "",
         matrix=_MATRIX.get(video.color_space, "bt709" if height >= 720 else "smpte170m"),
         audio=_sound(answer.streams),
         texts=_texts(answer.streams),

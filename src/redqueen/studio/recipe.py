@@ -96,8 +96,21 @@ def _filters(facts: Facts, rung: Rung, chunk: Chunk, entry: Entry) -> str:
     if entry is Entry.MEND:
         steps.append("tpad=stop=-1:stop_mode=clone")
     steps.append(f"trim=start_pts={chunk.start}:end_pts={chunk.end}")
-    steps.append(f"scale={rung.width}:{rung.height}:flags=bicubic:in_color_matrix={_matrix(facts)}{_TO_HD}")
-    return ",".join([*steps, "format=yuv420p", "setsar=1"])
+    return ",".join([*steps, *_shaped(facts, rung), "format=yuv420p", "setsar=1"])
+
+
+def _shaped(facts: Facts, rung: Rung) -> list[str]:
+    size = f"scale={rung.width}:{rung.height}:flags=bicubic"
+    if not facts.hdr:
+        return [f"{size}:in_color_matrix={_matrix(facts)}{_TO_HD}"]
+    # High dynamic range on ordinary screens: linear light, other primaries, highlights rolled off. After
+    # scaling, because it costs by the pixel.
+    return [
+        *(f"{size}:in_color_matrix=bt2020:out_color_matrix=bt2020", "format=yuv420p10le"),
+        f"zscale=tin={facts.hdr}:min=2020_ncl:pin=2020:rin=limited:t=linear:npl=100",
+        *("format=gbrpf32le", "zscale=p=709", "tonemap=hable:desat=0"),
+        "zscale=t=709:m=709:r=limited",
+    ]
 
 
 _TO_HD = ":out_color_matrix=bt709:out_range=tv"

@@ -36,7 +36,7 @@ async def make_sound(bench: Workbench, title: Title, plan: Plan, track: AudioTra
             argv = recipe.audio(bench.engines.ffmpeg, plan.facts, track, film.resolve(), output)
             async with anyio.create_task_group() as group:
                 group.start_soon(_watch, growth, told)
-                ran = await bench.engine(argv, read=[film.resolve()], write=folder, timeout_s=_TIMEOUT_S, niceness=6)
+                ran = await bench.engine(argv, read=[film.resolve()], write=folder, timeout_s=_TIMEOUT_S, niceness=2)
                 group.cancel_scope.cancel()
         await growth.take(whole=True)
         done = growth.done(whole=True, because="" if growth.fragments else said(ran))
