@@ -1,4 +1,5 @@
 /** Do something again and again, one at a time, never while the page is hidden. */
+import { untrack } from 'svelte';
 
 export interface Poll {
   /** Do it now instead of at the next turn. */
@@ -33,7 +34,8 @@ export function poll(action: (signal: AbortSignal) => Promise<number | null>): P
     if (!document.hidden) void turn();
   };
   document.addEventListener('visibilitychange', seen);
-  void turn();
+  // What the action looks at is its own matter: it must not start the effect anew that began the poll.
+  untrack(() => void turn());
   return {
     now: () => {
       done = false;
