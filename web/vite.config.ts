@@ -1,5 +1,6 @@
+/// <reference types="vitest/config" />
 import { svelte } from '@sveltejs/vite-plugin-svelte';
-import { defineConfig } from 'vitest/config';
+import { defineConfig } from 'vite';
 
 /** Where `npm run dev` finds a running region. */
 const REGION = process.env['REDQUEEN_URL'] ?? 'http://127.0.0.1:8080';
