@@ -42,7 +42,8 @@ def instant_master(plan: Plan, codec: str, video: str, audio: str | None) -> str
     rung, rate = plan.instant, plan.facts.rate.exact
     codecs = ",".join(part for part in (codec, "mp4a.40.2" if audio else "") if part)
     peak = rung.bitrate_bps + (AUDIO_BPS if audio else 0)
-    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-START:TIME-OFFSET=0,PRECISE=YES"]
+    # EXT-X-START stands in the media playlists only: FFmpeg refuses a master that has it.
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     if audio and plan.facts.audio:
         lines.append(
             f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="{audio_name(plan.facts.audio.language)}",'

@@ -126,6 +126,7 @@ def test_audio_segments_add_up_to_the_sound(fragments: int, last: int) -> None:
 
 def test_subtitles_are_offered_on_every_variant_and_cannot_break_out_of_their_quotes() -> None:
     master = playlists.instant_master(MADE, "avc1.64001e", "v.m3u8", "a.m3u8")
+    assert "EXT-X-START" not in master, "FFmpeg takes it for a media playlist's tag and refuses the master"
     text = SubtitleText("en", playlists.quoted('Eng"\nlish'), "subtitles/en-1.vtt")
     full = playlists.with_subtitles(master, [text])
     assert full.count("TYPE=SUBTITLES") == 1
