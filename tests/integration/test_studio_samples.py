@@ -20,7 +20,7 @@ async def test_a_sample_is_a_film_with_sound_of_the_promised_length(tmp_path: Pa
     began = time.process_time()
     film, raw = await make_sample(sample, tmp_path, ENGINES)
     facts = await inspection.inspect(ENGINES, film)
-    assert (facts.width, facts.height) == (1280, 720)
+    assert (facts.width, facts.height) == (960, 540)
     assert abs(facts.duration_s - sample.duration_s) < 0.1
     assert facts.audio is not None
     assert facts.audio.language == "en"
