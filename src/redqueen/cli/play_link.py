@@ -35,6 +35,7 @@ def play_link(title: str, ttl: str | None, as_json: bool, data_dir: Path) -> Non
 
     \b
     Example:
+      redqueen play-link 'Big Buck Bunny'
       ffplay "$(redqueen play-link 'Big Buck Bunny' --ttl 6h)"
     """
     wish = {} if ttl is None else {"ttl_s": seconds(ttl)}
