@@ -74,6 +74,17 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, access: int) -> None:
     os.close(descriptor)
 
 
+def be_nice(niceness: int) -> None:
+    """Give way to others by `niceness` (0 to 19), also across sessions. Source: sched(7), autogroup."""
+    os.nice(niceness)
+    # With autogroups, niceness counts within a session only, and an engine has one of its own.
+    try:
+        with open("/proc/self/autogroup", "w") as group:
+            group.write(str(niceness))
+    except OSError:
+        return  # no autogroups on this machine
+
+
 def main(argv: list[str]) -> None:
     """Parse `--key=value … -- command`, confine this process, become the command."""
     cut = argv.index("--")
@@ -85,7 +96,7 @@ def main(argv: list[str]) -> None:
     if os.getppid() != numbers["parent"]:
         sys.exit(137)  # the starter died before the line above
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    os.nice(numbers["nice"])
+    be_nice(numbers["nice"])
     for limit, value in (
         (resource.RLIMIT_AS, numbers["memory"]),
         (resource.RLIMIT_CPU, numbers["cpu"]),

@@ -155,6 +155,8 @@ def audio(engine: Path, facts: Facts, track: AudioTrack, film: Path, output: Pat
     ]
     return [
         *(str(engine), *_QUIET, *untrusted.MAX_ALLOC, *untrusted.INPUT_OPTIONS),
+        # A burst for the first viewers, then well ahead of any picture: the cores are for that.
+        *("-readrate", "12", "-readrate_initial_burst", "30"),
         *("-copyts", "-vn", "-sn", "-dn", "-i", f"file:{film}", "-map", f"0:{track.index}"),
         *("-filter:a", ",".join(steps)),
         *("-c:a", "aac", "-b:a", str(AUDIO_BPS), "-ac", "2", "-threads", "1", "-flags", "+bitexact"),

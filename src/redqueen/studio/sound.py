@@ -22,6 +22,7 @@ from redqueen.studio.workbench import Workbench, said
 
 HEAD = 2
 _TIMEOUT_S = 4 * 3600
+_NICENESS = 8  # sound runs far ahead of the picture that viewers wait for, and gives way to it
 _FIRST_LOOK_S, _LOOK_S = 0.05, 0.5
 Told = Callable[[], Awaitable[None]]
 
@@ -36,7 +37,9 @@ async def make_sound(bench: Workbench, title: Title, plan: Plan, track: AudioTra
             argv = recipe.audio(bench.engines.ffmpeg, plan.facts, track, film.resolve(), output)
             async with anyio.create_task_group() as group:
                 group.start_soon(_watch, growth, told)
-                ran = await bench.engine(argv, read=[film.resolve()], write=folder, timeout_s=_TIMEOUT_S, niceness=2)
+                ran = await bench.engine(
+                    argv, read=[film.resolve()], write=folder, timeout_s=_TIMEOUT_S, niceness=_NICENESS
+                )
                 group.cancel_scope.cancel()
         await growth.take(whole=True)
         done = growth.done(whole=True, because="" if growth.fragments else said(ran))
