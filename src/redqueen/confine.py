@@ -1,7 +1,7 @@
 """Run one command with less power: limits, a Landlock view of the files, no network, no new rights.
 
 A launcher of its own, started with `python -I -S` (about 20 ms) because a process can only
-confine itself. It dies with its starter (PR_SET_PDEATHSIG). Where the kernel has no Landlock it
+confine itself; its pid stays the command's. An engine dies with its starter. Where the kernel has no Landlock it
 still sets the limits; `available()` tells `redqueen doctor` what is missing.
 Source: linux/landlock.h, ABI 1 to 5; prctl(2).
 """
@@ -22,12 +22,14 @@ _SYSTEM = (
     "/lib",
     "/lib64",
     "/etc/ld.so.cache",
+    "/etc/localtime",
     "/dev/null",
     "/dev/urandom",
     "/proc/self",
     "/proc/cpuinfo",
     "/proc/meminfo",
     "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
 )
 
 
@@ -46,19 +48,23 @@ def landlock_abi() -> int:
     return max(0, int(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))))
 
 
-def restrict_files(read: list[str], write: list[str]) -> bool:
-    """Allow only `read` and `write` paths and the system's libraries; False where unsupported."""
+def restrict(read: list[str], write: list[str], *, network: bool) -> bool:
+    """Allow only `read` and `write` paths and the system's libraries, TCP only with `network`.
+
+    Returns False where the kernel has no Landlock.
+    """
     abi = landlock_abi()
     if abi == 0:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     everything = _ALL_BY_ABI[min(abi, 5)]
-    attributes = _Ruleset(everything, _NET_TCP if abi >= 4 else 0)
+    attributes = _Ruleset(everything, 0 if network or abi < 4 else _NET_TCP)
     size = ctypes.sizeof(attributes) if abi >= 4 else 8
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
     for paths, access in (([*_SYSTEM, *read], _READ), (write, everything)):
         for path in paths:
             _allow(libc, ruleset, path, access)
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, without which the next call is refused
     return int(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0))) == 0
 
 
@@ -85,28 +91,43 @@ def be_nice(niceness: int) -> None:
         return  # no autogroups on this machine
 
 
-def main(argv: list[str]) -> None:
-    """Parse `--key=value … -- command`, confine this process, become the command."""
-    cut = argv.index("--")
-    options = [option.removeprefix("--").partition("=") for option in argv[:cut]]
-    command = argv[cut + 1 :]
-    numbers = {key: int(value) for key, _, value in options if key not in ("read", "write")}
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    if os.getppid() != numbers["parent"]:
-        sys.exit(137)  # the starter died before the line above
-    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    be_nice(numbers["nice"])
-    for limit, value in (
+def tie_to(parent: int) -> None:
+    """Die with the process that started this one."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit(137)  # it died before the line above
+
+
+def limit(numbers: dict[str, int]) -> None:
+    """Bound memory and files in bytes and processor time in seconds; no core dumps."""
+    for resource_kind, value in (
         (resource.RLIMIT_AS, numbers["memory"]),
         (resource.RLIMIT_CPU, numbers["cpu"]),
         (resource.RLIMIT_FSIZE, numbers["file-size"]),
         (resource.RLIMIT_NOFILE, 256),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(limit, (value, value))
+        resource.setrlimit(resource_kind, (value, value))
+
+
+def main(argv: list[str]) -> None:
+    """Parse `--key=value … -- command`, confine this process, become the command.
+
+    With `--parent` it is an engine: tied to its starter, limited, without network. Without, it is
+    a server that outlives its starter, and only its view of the files is narrowed.
+    """
+    cut = argv.index("--")
+    options = [option.removeprefix("--").partition("=") for option in argv[:cut]]
+    command = argv[cut + 1 :]
+    numbers = {key: int(value) for key, _, value in options if key not in ("read", "write")}
+    engine = "parent" in numbers
+    if engine:
+        tie_to(numbers["parent"])
+        be_nice(numbers["nice"])
+        limit(numbers)
     read = [value for key, _, value in options if key == "read"]
-    restrict_files([*read, command[0]], [value for key, _, value in options if key == "write"])
+    write = [value for key, _, value in options if key == "write"]
+    restrict([*read, command[0]], write, network=not engine)
     os.execv(command[0], command)
 
 

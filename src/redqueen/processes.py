@@ -200,6 +200,13 @@ def confined(argv: Sequence[str], limits: Confinement) -> list[str]:
     return [*args, "--", *argv]
 
 
+def narrowed(argv: Sequence[str], *, read: Sequence[Path], write: Sequence[Path]) -> list[str]:
+    """Wrap `argv`, a server that outlives its starter, so that the kernel shows it only these files."""
+    args = [sys.executable, "-I", "-S", _CONFINE]
+    args += [f"--read={path}" for path in read] + [f"--write={path}" for path in write]
+    return [*args, "--", *argv]
+
+
 async def run(
     argv: Sequence[str], *, timeout_s: float, limits: Confinement, cwd: Path | None = None, tail_bytes: int = 65_536
 ) -> Completed:

@@ -15,9 +15,9 @@ from anyio.abc import TaskStatus
 
 from redqueen import processes
 from redqueen.clock import Clock
+from redqueen.confine import landlock_abi
 from redqueen.errors import InvalidInput, RedQueenError
 from redqueen.events import Emit
-from redqueen.gateway import launch
 from redqueen.gateway.compiler import compile
 from redqueen.gateway.envoy_admin import admin_client
 from redqueen.gateway.envoy_process import Envoy, EnvoyHouse, restart_delay_s, short_lives
@@ -120,7 +120,7 @@ class _Agent:
     def prepare(self) -> None:
         """Make the folders, and say so if the kernel cannot keep Envoy inside them."""
         self._folder.prepare()
-        if launch.supported() == 0:
+        if landlock_abi() == 0:
             self._emit(EnvoyUnconfined())
 
     # --- inputs -------------------------------------------------------------------------------

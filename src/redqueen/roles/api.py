@@ -12,8 +12,9 @@ from redqueen.playback.service import Playback
 from redqueen.roles.desk import FleetDesk
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
-from redqueen.roles.serving import serving
+from redqueen.serving import serving
 
+_LINGER_S = 1.0
 _BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
 """Where the web app is built in a checkout."""
 
@@ -21,7 +22,7 @@ _BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
 async def serve_api(node: Node) -> None:
     """Answer requests until the node is stopping and gateways have let go."""
     spec = node.spec
-    async with serving(create_app(make_services(node)), spec.host, spec.port):
+    async with serving(create_app(make_services(node)), spec.host, spec.port, linger_s=_LINGER_S):
         async with node.registered(port=spec.port) as registrar:
             await node.drained(registrar)
 
