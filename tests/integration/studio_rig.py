@@ -52,6 +52,9 @@ class Diary:
     async def poster(self, title_id: str, path: str) -> None:
         self.events.append("poster")
 
+    async def subtitled(self, title_id: str, lang: str, label: str) -> None:
+        self.events.append(f"subtitled {lang}")
+
     async def complete(self, title_id: str, hls_path: str, dash_path: str) -> None:
         self.events.append("complete")
         self.over.set()

@@ -108,6 +108,7 @@ async def test_subtitles_are_offered_whenever_they_come(tmp_path: Path, rig: Rig
     master = (rig.media / "master.m3u8").read_text()
     offered = {media.language: media.uri for media in m3u8.loads(master).media if media.type == "SUBTITLES"}
     assert set(offered) == {"en", "de", "fr"}
+    assert "subtitled fr" in rig.diary.events, "what was inside the film is known to the catalogue"
     for lang, said in (("en", "Early"), ("de", "Spät"), ("fr", "Inside")):
         body = (rig.media / "subtitles" / f"{lang}.vtt").read_text()
         assert said in body

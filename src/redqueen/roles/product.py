@@ -6,11 +6,13 @@ translated here, so that the packages need not know each other.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from redqueen.api.intake import Uploads
 from redqueen.catalogue import model as titles
 from redqueen.catalogue.service import Catalogue
+from redqueen.errors import NotFound
 from redqueen.roles.stores import Stores
 from redqueen.store.jobs import Jobs
 from redqueen.store.ports import Objects
@@ -41,6 +43,11 @@ class CatalogueSink:
     async def poster(self, title_id: str, path: str) -> None:
         """Keep the poster's path."""
         await self._catalogue.poster(title_id, path)
+
+    async def subtitled(self, title_id: str, lang: str, label: str) -> None:
+        """Keep that there are subtitles in a language."""
+        with contextlib.suppress(NotFound):  # the title was removed meanwhile
+            await self._catalogue.subtitled(title_id, lang, label)
 
     async def complete(self, title_id: str, hls_path: str, dash_path: str) -> None:
         """Mark the title complete."""

@@ -27,6 +27,10 @@ class TitleSink(Protocol):
         """Take the poster's path relative to `media/<title>/`."""
         ...
 
+    async def subtitled(self, title_id: str, lang: str, label: str) -> None:
+        """Take that there are subtitles in a language that were found inside the film."""
+        ...
+
     async def complete(self, title_id: str, hls_path: str, dash_path: str) -> None:
         """Take that everything is made; paths are relative to `media/<title>/`."""
         ...

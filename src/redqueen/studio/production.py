@@ -171,6 +171,8 @@ class Studio:
                     await self._sink.poster(title.title_id, path)
             case Kind.TEXT:
                 await texts.extract(bench, title, made.facts, task.index)
+                for text in await bench.ledger.texts(title.title_id):
+                    await self._sink.subtitled(title.title_id, text.lang, text.label)
             case Kind.PACKAGE:
                 await self._package(title, made, bench)
             case Kind.PROBE:
