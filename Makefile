@@ -10,7 +10,7 @@ WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist 
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down install dev check test bench wheel lock clean screenshots
+.PHONY: help up down install dev check test bench wheel lock clean
 
 help: ## show the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18

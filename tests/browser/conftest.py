@@ -1,4 +1,4 @@
-"""A real Chromium, and one whole region that all browser tests share."""
+"""A real Chromium, and one whole region that a module's tests share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLAGS = [
 expect.set_options(timeout=20_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def region() -> Generator[Region]:
     """Give a region that serves, with its own sample titles on their way."""
     with temporary() as started:
@@ -33,9 +33,12 @@ def region() -> Generator[Region]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
-    """Give Debian's Chromium, headless; skip plainly where there is none."""
+    """Give Debian's Chromium, headless; skip plainly where there is none.
+
+    Closed with its module: Playwright keeps an event loop running, beside which no other test can start one.
+    """
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no Chromium at {CHROMIUM}")
     with sync_playwright() as playwright:
