@@ -27,7 +27,7 @@ class RedQueenError(Exception):
     def __str__(self) -> str:
         """Give the one sentence that log, API, command line and console all show."""
         parts = [self.what, self.why, self.hint]
-        return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
+        return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts if part)
 
 
 class InvalidInput(RedQueenError):

@@ -82,7 +82,7 @@ class Accounts:
                 "session.link",
                 "This sign-in link does not work",
                 why="it was used already, is older than 15 minutes, or was never given out",
-                hint="Ask the owner for a new one, or run: redqueen up",
+                hint="Ask the owner for a new one, or run: redqueen sign-in",
             )
         account = await self._account(record.value.decode())
         if account is None:

@@ -61,7 +61,7 @@ class AppFiles:
                 "app.missing",
                 "The web app is not built",
                 why=f"there is no index.html in {self._folder.name}/",
-                hint="Build it with: make web; the API at /api/v1 works without it",
+                hint="Build it with: make install; the API at /api/v1 works without it",
             )
         return index
 

@@ -36,6 +36,7 @@ VERBS: Final = {
     "publish": Verb("redqueen.cli.publish", "publish", "Upload films and have them encoded."),
     "titles": Verb("redqueen.cli.titles", "titles", "List the titles and their state."),
     "play-link": Verb("redqueen.cli.play_link", "play_link", "Print an address that ffplay or VLC plays."),
+    "sign-in": Verb("redqueen.cli.sign_in", "sign_in", "Print a one-time sign-in address for the owner."),
     "node": Verb("redqueen.cli.node", "node", "Kill a node, to see that nobody notices."),
     "logs": Verb("redqueen.cli.logs", "logs", "Show what the nodes have logged."),
     "doctor": Verb("redqueen.cli.doctor", "doctor", "Check what this machine offers."),

@@ -199,8 +199,14 @@ def read_subtitles(path: Path) -> tuple[str, bytes]:
             why=f"subtitles have at most {_MAX_SUBTITLES_BYTES}",
             hint="Is it a subtitle file (SubRip or WebVTT)?",
         )
-    suffix = Path(path.stem).suffix.removeprefix(".")
+    suffix = _canonical(Path(path.stem).suffix.removeprefix("."))
     return suffix if _LANGUAGE.fullmatch(suffix) else "und", path.read_bytes()
+
+
+def _canonical(tag: str) -> str:
+    """Write the language of a tag in small letters, as BCP 47 recommends: EN becomes en."""
+    language, dash, rest = tag.partition("-")
+    return language.lower() + dash + rest
 
 
 def _size(size_bytes: int) -> str:

@@ -16,10 +16,11 @@ import click
 import msgspec
 
 from redqueen import config, processes
-from redqueen.cli.client import ApiClient, ErrorBody, data_option
+from redqueen.cli.client import ErrorBody, data_option
 from redqueen.cli.output import json_option, say
 from redqueen.cli.picture import screen
 from redqueen.cli.serving import Running, composition, run_region, until_serving
+from redqueen.cli.sign_in import new_link
 from redqueen.errors import Broken, Conflict, Exhausted, Forbidden, InvalidInput, NotFound, RedQueenError, Unavailable
 from redqueen.fleet.datadir import locked, open_data_dir, read_supervisor, unwritable
 from redqueen.fleet.drivers.local import set_aside
@@ -74,17 +75,10 @@ def _log(data_dir: Path) -> Path:
 
 def _welcome(data_dir: Path, public_url: str, *, as_json: bool) -> str:
     """Return what to print when the region serves: its address and a fresh sign-in link."""
-    link = sign_in_link(data_dir)
+    link = new_link(data_dir, patience_s=20)["url"]
     if as_json:
         return msgspec.json.encode({"public_url": public_url, "sign_in_url": link, "data": str(data_dir)}).decode()
     return f"\nRed Queen serves at  {public_url}\nSign in (once, within 15 minutes):  {link}\n"
-
-
-def sign_in_link(data_dir: Path) -> str:
-    """Ask the region for a one-time sign-in link for its owner."""
-    with ApiClient.local(data_dir, patience_s=20) as api:
-        answer = api.post("/sign-in-links", {}, again=True)
-    return str(answer["url"])
 
 
 def _detached(data_dir: Path, port: int | None, *, as_json: bool) -> None:
