@@ -64,7 +64,13 @@ def test_an_unreadable_film_is_refused(film: Path) -> None:
 
 
 def test_the_language_of_subtitles_is_read_from_their_name(tmp_path: Path) -> None:
-    for name, language in (("f.en.srt", "en"), ("f.EN.srt", "en"), ("f.pt-BR.vtt", "pt-BR"), ("f.srt", "und"), ("f.1080.srt", "und")):
+    for name, language in (
+        ("f.en.srt", "en"),
+        ("f.EN.srt", "en"),
+        ("f.pt-BR.vtt", "pt-BR"),
+        ("f.srt", "und"),
+        ("f.1080.srt", "und"),
+    ):
         (tmp_path / name).write_text("x")
         assert read_subtitles(tmp_path / name)[0] == language
 
