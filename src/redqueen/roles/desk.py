@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from redqueen.roles.control import LEADER
 from redqueen.roles.node import Node
 from redqueen.store.leases import Leases
 
+_ANSWER_S = 0.1
 _TAIL_BYTES = 1 << 20
 """How much of the end of each log is looked at."""
 
@@ -45,6 +47,10 @@ class FleetDesk:
     async def kill(self, node_id: str) -> None:
         """End exactly that process at once. Raises NotFound."""
         for view in await self._board.read():
+            if view.node_id == node_id and view.pid == os.getpid():
+                # Its own end must wait until the answer has left.
+                threading.Timer(_ANSWER_S, living.kill, [view]).start()
+                return
             if view.node_id == node_id:
                 return living.kill(view)
         raise NotFound("fleet.node_unknown", f"There is no node {node_id}", hint="See them with: redqueen status")

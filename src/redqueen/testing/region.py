@@ -56,11 +56,15 @@ class Region:
     data: Path
 
     def run(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """Run `redqueen <verb> --data …`."""
-        verb, *rest = arguments
-        command = [*_REDQUEEN, verb, "--data", str(self.data), *rest]
+        """Run `redqueen …` on this region's data."""
+        environment = {**os.environ, "REDQUEEN_DATA": str(self.data)}
         return subprocess.run(  # noqa: S603 - our own command
-            command, capture_output=True, text=True, check=False, timeout=timeout_s
+            [*_REDQUEEN, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env=environment,
         )
 
     def up(self, *arguments: str) -> float:
