@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def test_the_api_page_lists_exactly_the_calls_that_there_are(region: Region) -> 
 def test_every_command_of_the_page_works(page: Page, region: Region, desk: Path) -> None:
     if "curl" in page.script and shutil.which("curl") is None:
         pytest.skip("this page's commands need curl, which is not on this machine")
+    until_whole(region)
     done = subprocess.run(
         ["sh", "-eu", "-c", page.script],
         cwd=desk,
@@ -93,6 +95,15 @@ def test_every_command_of_the_page_works(page: Page, region: Region, desk: Path)
         timeout=150,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stderr[-2000:]}\n{done.stdout[-1000:]}"
+
+
+def until_whole(region: Region) -> None:
+    """Wait until every process is up again, since the page before may have killed some."""
+    deadline = time.monotonic() + 30
+    with region.api() as api:
+        while late := [node for node in region.nodes(api) if node.state != "up"]:
+            assert time.monotonic() < deadline, late
+            time.sleep(0.1)
 
 
 def reader(region: Region, desk: Path) -> dict[str, str]:
