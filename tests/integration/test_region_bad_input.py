@@ -165,10 +165,9 @@ def full(disk: Path) -> Generator[None]:
     """Fill the disk to its last byte while the block runs."""
     ballast = disk / "ballast"
     try:
-        with ballast.open("wb") as file, contextlib.suppress(OSError):
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(1 << 20))
-                file.flush()
         yield
     finally:
         ballast.unlink(missing_ok=True)

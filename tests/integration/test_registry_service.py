@@ -219,9 +219,13 @@ async def test_a_slow_subscriber_holds_nobody_up(tmp_path: Path) -> None:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"GET /registry/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+
+            def shown() -> Status | None:
+                return follower.sets[-1][0].status if follower.sets and follower.sets[-1] else None
+
             for status in (Status.OUT_OF_SERVICE, Status.UP) * 10:
                 await registrars[0].set_status(status)
-                assert await until(lambda s=status: follower.sets[-1][0].status is s) < 2
+                assert await until(lambda s=status: shown() is s) < 2
 
 
 async def test_a_taken_port_is_refused_plainly(tmp_path: Path) -> None:
