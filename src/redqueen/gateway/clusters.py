@@ -12,9 +12,9 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
+from redqueen.gateway.envoy_json import TYPE
 from redqueen.gateway.model import Endpoint, EndpointStatus, LeftOut
 
-TYPE = "type.googleapis.com/"
 CONNECTION_BUFFER_BYTES = 256 << 10
 OWN_ZONE_WEIGHT, OTHER_ZONE_WEIGHT = 4, 1
 _SERVED = {EndpointStatus.UP: "HEALTHY", EndpointStatus.OUT_OF_SERVICE: "DRAINING"}

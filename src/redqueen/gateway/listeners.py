@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from redqueen.gateway import edge_routes, media, replies, scripts
-from redqueen.gateway.clusters import CONNECTION_BUFFER_BYTES, TYPE
+from redqueen.gateway import edge_routes, replies
+from redqueen.gateway.clusters import CONNECTION_BUFFER_BYTES
+from redqueen.gateway.envoy_json import TYPE
+from redqueen.gateway.filters import filter_chain
 
 NAME = "front-door"
 STAT_PREFIX = "front_door"
-MAX_BODY_BYTES = 4 << 20
-_FILTER = TYPE + "envoy.extensions.filters.http."
 _SLOW_MS = 1000
 
 
@@ -43,7 +43,7 @@ def _connection(node_id: str, folder: str, jwks_json: str) -> dict[str, Any]:
             "route_config_name": edge_routes.NAME,
             "config_source": {"path_config_source": {"path": f"{folder}/rds.json"}, "initial_fetch_timeout": "1s"},
         },
-        "http_filters": _filters(jwks_json),
+        "http_filters": filter_chain(jwks_json),
         "local_reply_config": replies.local_reply_config(),
         "access_log": [_access_log(node_id)],
         **_paths(),
@@ -106,47 +106,6 @@ def _limits() -> dict[str, Any]:
             "initial_stream_window_size": 1 << 20,
             "initial_connection_window_size": 4 << 20,
         },
-    }
-
-
-def _filters(jwks_json: str) -> list[dict[str, Any]]:
-    """Give the chain. What serves media is inert here and comes alive only on media's own routes."""
-    body = _named("body", "buffer.v3.Buffer", max_request_bytes=MAX_BODY_BYTES)
-    router = _named("router", "router.v3.Router", suppress_envoy_headers=True)
-    if not jwks_json:
-        return [body, router]
-    return [
-        _named("link", "lua.v3.Lua", default_source_code={"inline_string": scripts.LINK_TO_MEDIA}),
-        {"name": "token", "typed_config": _token_check(jwks_json)},
-        _named("title", "lua.v3.Lua"),
-        _named("media-headers", "header_mutation.v3.HeaderMutation"),
-        body,
-        {"name": "files", "typed_config": edge_routes.file_server()},
-        router,
-    ]
-
-
-def _named(name: str, kind: str, **fields: Any) -> dict[str, Any]:
-    return {"name": name, "typed_config": {"@type": _FILTER + kind, **fields}}
-
-
-def _token_check(jwks_json: str) -> dict[str, Any]:
-    provider = {
-        "issuer": media.ISSUER,
-        "local_jwks": {"inline_string": jwks_json},
-        "from_headers": [{"name": media.TOKEN_HEADER}],
-        "from_cookies": [media.COOKIE],
-        "payload_in_metadata": "claims",
-        "require_expiration": True,
-        # The default believes a token for a minute after its end; one machine has one clock.
-        "clock_skew_seconds": 5,
-        # A player asks for segments with the same token again and again.
-        "jwt_cache_config": {"jwt_cache_size": 1000},
-    }
-    return {
-        "@type": _FILTER + "jwt_authn.v3.JwtAuthentication",
-        "providers": {media.ISSUER: provider},
-        "requirement_map": {edge_routes.REQUIREMENT: {"provider_name": media.ISSUER}},
     }
 
 

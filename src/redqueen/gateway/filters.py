@@ -1,0 +1,55 @@
+"""The HTTP filters that a request passes before the router, and their order.
+
+The chain is the same for every request; what a route does not need stays inert there and comes
+alive by the route's own settings. Media's filters come first, so that nothing else reads a token.
+Enter at `filter_chain`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redqueen.gateway import media, media_routes, scripts
+from redqueen.gateway.envoy_json import FILTER, filter_named
+
+MAX_BODY_BYTES = 4 << 20
+
+
+def filter_chain(jwks_json: str) -> list[dict[str, Any]]:
+    """Give the chain, in order; an empty `jwks_json` leaves out whatever serves media.
+
+    What serves media is inert here and comes alive only on media's own routes.
+    """
+    body = filter_named("body", "buffer.v3.Buffer", max_request_bytes=MAX_BODY_BYTES)
+    router = filter_named("router", "router.v3.Router", suppress_envoy_headers=True)
+    if not jwks_json:
+        return [body, router]
+    return [
+        filter_named("link", "lua.v3.Lua", default_source_code={"inline_string": scripts.LINK_TO_MEDIA}),
+        {"name": "token", "typed_config": _token_check(jwks_json)},
+        filter_named("title", "lua.v3.Lua"),
+        filter_named("media-headers", "header_mutation.v3.HeaderMutation"),
+        body,
+        {"name": "files", "typed_config": media_routes.file_server()},
+        router,
+    ]
+
+
+def _token_check(jwks_json: str) -> dict[str, Any]:
+    provider = {
+        "issuer": media.ISSUER,
+        "local_jwks": {"inline_string": jwks_json},
+        "from_headers": [{"name": media.TOKEN_HEADER}],
+        "from_cookies": [media.COOKIE],
+        "payload_in_metadata": "claims",
+        "require_expiration": True,
+        # The default believes a token for a minute after its end; one machine has one clock.
+        "clock_skew_seconds": 5,
+        # A player asks for segments with the same token again and again.
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+    }
+    return {
+        "@type": FILTER + "jwt_authn.v3.JwtAuthentication",
+        "providers": {media.ISSUER: provider},
+        "requirement_map": {media_routes.REQUIREMENT: {"provider_name": media.ISSUER}},
+    }
