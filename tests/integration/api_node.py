@@ -7,11 +7,10 @@ from pathlib import Path
 
 import anyio
 from api_region import OPERATOR, build
-from granian.constants import Interfaces
-from granian.server.embed import Server
 
 from redqueen.api.app import create_app
 from redqueen.clock import SystemClock
+from redqueen.serving import serving
 from redqueen.store.drivers.sqlite import SqliteRecords
 
 
@@ -20,8 +19,8 @@ async def main(folder: Path, port: int) -> None:
     clock = SystemClock()
     region = build(folder, SqliteRecords.open(folder / "store.sqlite3", clock), clock)
     await region.services.accounts.ensure_operator_token(OPERATOR)
-    app = create_app(region.services)
-    await Server(app, "127.0.0.1", port, interface=Interfaces.ASGINL, log_enabled=False, websockets=False).serve()
+    async with serving(create_app(region.services), "127.0.0.1", port, linger_s=1):
+        await anyio.sleep_forever()
 
 
 if __name__ == "__main__":

@@ -34,27 +34,34 @@ class Origin:
     url: str = ""
     connections: int = 0
     asked: list[str] = field(default_factory=list)
+    kept_resets: int = 0
+    fresh_resets: int = 0
+    """Resets of a connection's first request: nothing can have been answered on it before."""
 
     def __post_init__(self) -> None:
         self.texts = {"low.m3u8": film("low", 6), "audio.m3u8": film("audio", 6), **self.texts}
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        fresh = True
         try:
-            while await self._answer(reader, writer):
+            while await self._answer(reader, writer, fresh=fresh):
+                fresh = False
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         name = head.split(" ")[1].rpartition("/")[2]
         self.asked.append(name)
         trouble = self.trouble(name, self.asked.count(name))
         body = self.texts[name].encode() if name in self.texts else b"x" * SEGMENT_BYTES
         if trouble == RESET:
+            self.fresh_resets += fresh
+            self.kept_resets += not fresh
             writer.transport.abort()
             return False
         if trouble == HANG:

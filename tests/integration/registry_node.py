@@ -73,6 +73,7 @@ def main() -> None:
     """Run one registry until SIGTERM."""
     import anyio
 
+    from redqueen import processes
     from redqueen.clock import SystemClock
     from redqueen.events import LogLines
     from redqueen.registry import service
@@ -94,6 +95,7 @@ def main() -> None:
                     group.cancel_scope.cancel()
 
     anyio.run(run)
+    processes.leave(0)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 
-from redqueen import config
+from redqueen import config, processes
 from redqueen.clock import Clock, SystemClock
 from redqueen.errors import RedQueenError
 from redqueen.events import Emit, LogLines
@@ -89,8 +90,8 @@ def _instance(node: Node, port: int) -> Instance:
     )
 
 
-def serve_node(spec_file: Path) -> None:
-    """Run the node of a spec file until it is told to leave; exits the process on a failure."""
+def serve_node(spec_file: Path) -> NoReturn:
+    """Run the node of a spec file until it is told to leave, then end the process."""
     try:
         spec = load_spec(spec_file)
         region = config.load(spec.data_path)
@@ -99,7 +100,8 @@ def serve_node(spec_file: Path) -> None:
         anyio.run(_live, spec, region, getattr(module, f"serve_{spec.role.value}"))
     except RedQueenError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(error.exit_code)
+        processes.leave(error.exit_code)
+    processes.leave(0)
 
 
 async def _live(spec: NodeSpec, region: config.Region, serve: Callable[[Node], Awaitable[None]]) -> None:
