@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from redqueen.processes import ProcessId, is_alive
 
 FORMAT: Final = 1
 """The data folder's format that this version reads and writes."""
+_KEY_BYTES: Final = 64
 _HARMLESS: Final = frozenset({"redqueen.toml", "lost+found"})
 _Known = TypeVar("_Known")
 
@@ -163,6 +165,27 @@ def read_json(path: Path, into: type[_Known]) -> _Known | None:
         return msgspec.json.decode(path.read_bytes(), type=into)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def registry_key(data_dir: Path) -> bytes:
+    """Return the region's secret for the registries' tokens (`registry.key`, 0600), made once. Raises OSError, Broken.
+
+    Whoever comes first makes it, whole or not at all, so that a folder of an earlier version gets one too.
+    """
+    path = data_dir / "registry.key"
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as output:
+            output.write(secrets.token_hex(_KEY_BYTES // 2).encode())
+            output.flush()
+            os.fsync(output.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    key = path.read_bytes()
+    if len(key) < _KEY_BYTES:  # an empty secret would open the registries to everybody here
+        raise Broken("data.key", f"{path} is damaged", hint="Remove it and start the region again: it is made anew")
+    return key
 
 
 def read_supervisor(data_dir: Path) -> SupervisorFile | None:

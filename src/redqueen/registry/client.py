@@ -23,7 +23,7 @@ from redqueen.events import Emit, discard
 from redqueen.registry import documents, following
 from redqueen.registry.following import Belief
 from redqueen.registry.happenings import RegistriesLost, RegistryFollowed
-from redqueen.registry.messages import ExitReport, StreamMessage, decode_stream, encode
+from redqueen.registry.messages import ExitReport, StreamMessage, Suspect, decode_stream, encode
 from redqueen.registry.model import Action, Instance, InstanceSet, Record, Status, Version
 
 _ASK_LIMIT_S = 0.7
@@ -39,17 +39,22 @@ _Call = Callable[[httpx.AsyncClient, str], Awaitable[None]]
 _FAILURES = (httpx.HTTPError, OSError, TimeoutError)
 
 
-def _connect() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=httpx.Timeout(_SILENCE_S, connect=_ASK_LIMIT_S), trust_env=False)
+def _connect(token: str) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    limit = httpx.Timeout(_SILENCE_S, connect=_ASK_LIMIT_S)
+    return httpx.AsyncClient(timeout=limit, trust_env=False, headers=headers)
 
 
 class Registrar:
-    """One instance's standing at the registries."""
+    """One instance's standing at the registries; `token` proves whose names it may take."""
 
-    def __init__(self, urls: Sequence[str], instance: Instance, clock: Clock, emit: Emit = discard) -> None:
+    def __init__(
+        self, urls: Sequence[str], instance: Instance, clock: Clock, emit: Emit = discard, *, token: str = ""
+    ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._clock = clock
         self._emit = emit
+        self._token = token
         dirty_at_ms = instance.dirty_at_ms or int(clock.now() * 1000)
         self._instance = replace(instance, vip=instance.vip or instance.app.lower(), dirty_at_ms=dirty_at_ms)
         self._followed: str | None = None
@@ -64,7 +69,7 @@ class Registrar:
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Register, then heartbeat until cancelled; started once every registry was tried, whoever answered."""
-        async with _connect() as self._client:
+        async with _connect(self._token) as self._client:
             try:
                 await self._tell(self._register)
                 task_status.started()
@@ -93,7 +98,7 @@ class Registrar:
     async def _try_each(self, call: _Call) -> bool:
         if self._client is not None:
             return await self._try_with(self._client, call)
-        async with _connect() as client:
+        async with _connect(self._token) as client:
             return await self._try_with(client, call)
 
     async def _try_with(self, client: httpx.AsyncClient, call: _Call) -> bool:
@@ -144,7 +149,12 @@ class Registrar:
 
 
 async def watch(
-    urls: Sequence[str], *, clock: Clock | None = None, emit: Emit = discard, grace_s: float = following.GRACE_S
+    urls: Sequence[str],
+    *,
+    clock: Clock | None = None,
+    emit: Emit = discard,
+    grace_s: float = following.GRACE_S,
+    token: str = "",
 ) -> AsyncGenerator[InstanceSet, None]:
     """Yield the instances whenever they change, for ever; while no registry answers, the last set stands.
 
@@ -152,7 +162,7 @@ async def watch(
     """
     clock = clock or SystemClock()
     belief, shown = Belief(), None
-    async with _connect() as client:
+    async with _connect(token) as client:
         async with aclosing(_messages(client, urls, clock, emit, lambda: belief)) as messages:
             async for message in messages:
                 belief = following.step(belief, message, clock.monotonic(), grace_s=grace_s)
@@ -189,27 +199,40 @@ async def _messages(
 
 
 async def report_exit(
-    urls: Sequence[str], app: str, instance_id: str, because: str, *, at_ms: int | None = None
+    urls: Sequence[str], app: str, instance_id: str, because: str, *, at_ms: int | None = None, token: str = ""
 ) -> bool:
     """Tell every registry that an instance's process ended; False if none heard it.
 
     `at_ms` (wall, epoch; now if absent) is when it was seen: an instance that registered later
-    is a newer incarnation and stays.
+    is a newer incarnation and stays. `token` is the region's.
     """
     seen_ms = int(SystemClock().now() * 1000) if at_ms is None else at_ms
-    body = encode(ExitReport(app=app, instance_id=instance_id, because=because, at_ms=seen_ms))
+    report = ExitReport(app=app, instance_id=instance_id, because=because, at_ms=seen_ms)
+    return await _tell_all(urls, "exits", encode(report), token)
+
+
+async def report_suspects(urls: Sequence[str], suspects: Sequence[Suspect], token: str = "") -> bool:
+    """Tell every registry of instances that seem dead, so that it asks them at once; False if none heard it.
+
+    Each registry tries each suspect's port a few times within about 300 ms and evicts who refuses.
+    `token` is the region's.
+    """
+    return await _tell_all(urls, "suspects", encode(suspects), token)
+
+
+async def _tell_all(urls: Sequence[str], what: str, body: bytes, token: str) -> bool:
     heard: list[str] = []
 
     async def tell(client: httpx.AsyncClient, url: str) -> None:
         try:
             with anyio.fail_after(_ASK_LIMIT_S):
-                response = await client.post(f"{url.rstrip('/')}/registry/v1/exits", content=body)
+                response = await client.post(f"{url.rstrip('/')}/registry/v1/{what}", content=body)
         except _FAILURES:
             return  # the other registry hands it on
         if response.is_success:
             heard.append(url)
 
-    async with _connect() as client, anyio.create_task_group() as group:
+    async with _connect(token) as client, anyio.create_task_group() as group:
         for url in urls:
             group.start_soon(tell, client, url)
     return bool(heard)

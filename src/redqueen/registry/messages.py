@@ -88,6 +88,16 @@ class ExitReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_ms: int
 
 
+class Suspect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An instance that somebody could not reach at `host` and `port`, and how that showed."""
+
+    app: str
+    instance_id: str
+    host: str
+    port: int
+    because: str
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """A registry's records on disk."""
 

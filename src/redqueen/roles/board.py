@@ -34,6 +34,9 @@ class RecordBoard:
 class RegistryNotice:
     """Tells every registry that a node's process has ended, so that nobody waits for its lease."""
 
+    def __init__(self, token: str) -> None:
+        self._token = token
+
     async def exited(self, spec: NodeSpec, because: str) -> None:
         """Report the exit to all registries the node knew."""
-        await report_exit(spec.registry_urls, spec.service.upper(), spec.node_id, because)
+        await report_exit(spec.registry_urls, spec.service.upper(), spec.node_id, because, token=self._token)

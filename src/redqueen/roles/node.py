@@ -22,10 +22,12 @@ from redqueen import config, processes
 from redqueen.clock import Clock, SystemClock
 from redqueen.errors import RedQueenError
 from redqueen.events import Emit, LogLines
+from redqueen.fleet.datadir import registry_key
 from redqueen.fleet.model import NodeSpec
 from redqueen.fleet.nodefiles import load_spec, mark_ready
 from redqueen.registry.client import Registrar
 from redqueen.registry.model import Instance, Status
+from redqueen.registry.rights import REGION, mint
 from redqueen.roles.stores import Stores
 
 
@@ -44,10 +46,16 @@ class Node:
         """Return the region's stores, opened when they are first asked for."""
         return Stores.open(self.spec.data_path, self.region, self.clock, self.emit)
 
+    @cached_property
+    def registry_token(self) -> str:
+        """Return what proves to the registries that this node is the region's own."""
+        return mint(registry_key(self.spec.data_path), REGION)
+
     @contextlib.asynccontextmanager
     async def registered(self, *, port: int = 0) -> AsyncGenerator[Registrar]:
         """Be UP in the registries until the block ends; `port` 0 says that nobody can call it."""
-        registrar = Registrar(self.spec.registry_urls, _instance(self, port), self.clock, self.emit)
+        urls, instance = self.spec.registry_urls, _instance(self, port)
+        registrar = Registrar(urls, instance, self.clock, self.emit, token=self.registry_token)
         async with anyio.create_task_group() as group:
             await group.start(registrar.run)
             await registrar.set_status(Status.UP)

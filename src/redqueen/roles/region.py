@@ -15,7 +15,8 @@ import msgspec
 from redqueen import config
 from redqueen.accounts.service import Accounts
 from redqueen.clock import SystemClock
-from redqueen.fleet.datadir import read_json, write_json
+from redqueen.fleet.datadir import read_json, registry_key, write_json
+from redqueen.registry.rights import REGION, mint
 from redqueen.roles.board import RecordBoard, RegistryNotice
 from redqueen.roles.stores import Stores, open_records
 
@@ -29,6 +30,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 async def prepare(data_dir: Path, region: config.Region, public_url: str) -> None:
     """Make what the region needs before its first node; what exists already stays."""
+    registry_key(data_dir)
     stores = Stores.open(data_dir, region)
     try:
         accounts = Accounts(stores.records, stores.clock)
@@ -48,7 +50,8 @@ async def make_supervisor_ports(
 ) -> tuple[RecordBoard, RegistryNotice, Callable[[], Awaitable[None]]]:
     """Return the fleet's board, the registries' ears, and what closes them."""
     records = open_records(data_dir, SystemClock())
-    return RecordBoard(records), RegistryNotice(), records.close
+    token = mint(registry_key(data_dir), REGION)
+    return RecordBoard(records), RegistryNotice(token), records.close
 
 
 async def make_samples(data_dir: Path, _: object) -> None:
