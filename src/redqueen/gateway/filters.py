@@ -27,7 +27,8 @@ def filter_chain(jwks_json: str) -> list[dict[str, Any]]:
     return [
         filter_named("link", "lua.v3.Lua", default_source_code={"inline_string": scripts.LINK_TO_MEDIA}),
         {"name": "token", "typed_config": _token_check(jwks_json)},
-        filter_named("title", "lua.v3.Lua"),
+        # Its headers are notes to later filters: by default each would have the route chosen anew.
+        filter_named("title", "lua.v3.Lua", clear_route_cache=False),
         filter_named("media-headers", "header_mutation.v3.HeaderMutation"),
         body,
         {"name": "files", "typed_config": media_routes.file_server()},

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from redqueen.gateway import media, scripts
+from redqueen.gateway import media
 from redqueen.gateway.envoy_json import FILTER, header, method
+from redqueen.gateway.media_script import ETAG_HEADER, MODIFIED_HEADER, media_script
 
 REQUIREMENT = "media-token"
 FILE_POOL = {"id": "media", "thread_pool": {"thread_count": 2}}
@@ -18,7 +19,7 @@ _BY_LINK = {"name": media.TOKEN_HEADER, "present_match": True}
 _ANY_ORIGIN = {
     "access-control-allow-origin": "*",
     "access-control-allow-headers": "range",
-    "access-control-expose-headers": "content-length, content-range",
+    "access-control-expose-headers": "content-length, content-range, etag",
 }
 
 
@@ -68,7 +69,7 @@ def _media_route(pattern: str, cache_control: str, media_root: str, *, by_link: 
             "token": {"@type": FILTER + "jwt_authn.v3.PerRouteConfig", "requirement_name": REQUIREMENT},
             "title": {
                 "@type": FILTER + "lua.v3.LuaPerRoute",
-                "source_code": {"inline_string": scripts.TITLE_CHECK},
+                "source_code": {"inline_string": media_script(media_root, grows=cache_control == media.CHANGING)},
             },
             "media-headers": {
                 "@type": FILTER + "header_mutation.v3.HeaderMutationPerRoute",
@@ -81,7 +82,14 @@ def _media_route(pattern: str, cache_control: str, media_root: str, *, by_link: 
 
 def _media_headers(cache_control: str, *, by_link: bool) -> list[dict[str, Any]]:
     # Refusals bring their own cache-control: it is only added where there is none.
-    wanted = {"cache-control": cache_control, "x-content-type-options": "nosniff"}
+    wanted = {
+        "cache-control": cache_control,
+        "x-content-type-options": "nosniff",
+        "accept-ranges": "bytes",
+        # Empty, and then left out, where the script did not come so far.
+        "etag": f"%REQ({ETAG_HEADER})%",
+        "last-modified": f"%REQ({MODIFIED_HEADER})%",
+    }
     if by_link:
         wanted |= _ANY_ORIGIN
     return [{"append": {**header(name, value), "append_action": "ADD_IF_ABSENT"}} for name, value in wanted.items()]

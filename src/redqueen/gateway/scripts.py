@@ -1,8 +1,8 @@
-"""The two Lua scripts that run inside Envoy, kept as small as they can be.
+"""The Lua script that runs first inside Envoy, kept as small as it can be.
 
-Envoy lets a request pass when a script raises, so neither may open anything by failing: the
-first only turns a link with a token in its path into a media path plus header (a failure leaves
-a path that is a 404), and the second runs its whole check inside `pcall` and denies by default.
+Envoy lets a request pass when a script raises, so it may not open anything by failing: it only turns
+a link with a token in its path into a media path plus header, and a failure leaves a path that is a
+404. The script that decides about a file is `media_script`.
 """
 
 from __future__ import annotations
@@ -24,24 +24,5 @@ function envoy_on_request(handle)
     headers:replace(":path", "/v/")
   end
   handle:clearRouteCache()
-end
-"""
-
-TITLE_CHECK = """\
--- The token's claim `titles` must name the path's title, or "*".
-local function allowed(handle)
-  local path = handle:headers():get(":path")
-  local title = string.match(path, "^/media/([%w_%-]+)/")
-  local claims = handle:streamInfo():dynamicMetadata():get("envoy.filters.http.jwt_authn")["claims"]
-  for _, entry in ipairs(claims["titles"]) do
-    if entry == title or entry == "*" then return title ~= nil end
-  end
-  return false
-end
-
-function envoy_on_request(handle)
-  local sound, yes = pcall(allowed, handle)
-  if sound and yes == true then return end
-  handle:respond({[":status"] = "403"}, "the token does not name this title")
 end
 """
