@@ -37,6 +37,52 @@ class Endpoint:
     status: EndpointStatus = EndpointStatus.UP
 
 
+class Priority(StrEnum):
+    """What goes last when there is not enough for all: prefetch is shed first, then browsing."""
+
+    PLAYBACK = "playback"
+    BROWSING = "browsing"
+    PREFETCH = "prefetch"
+
+
+class ZoneChoice(StrEnum):
+    """Which zone's endpoints a gateway sends to."""
+
+    PREFER = "prefer"
+    """Own zone four times as often, divided by what is in flight: load spills over by itself."""
+    STAY = "stay"
+    """Own zone as long as it has healthy endpoints; others for the share that it cannot carry."""
+    ANY = "any"
+    """All zones alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Which pages of other origins may call a route, as the gateway answers their browsers."""
+
+    origins: tuple[str, ...]
+    """Exact origins such as `https://shop.example`, one `*.` wildcard at a host's start, or `*` alone."""
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST")
+    headers: tuple[str, ...] = ("content-type",)
+    exposed: tuple[str, ...] = ()
+    credentials: bool = False
+    """Whether cookies come along; never together with the origin `*`."""
+    max_age_s: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where a client is sent instead; empty parts stay as they were."""
+
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    keep_rest: bool = True
+    """Whether what follows the route's own path is kept behind `path`; the query always is."""
+    status: int = 308
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How requests of a route are treated. None means: no limit."""
@@ -51,15 +97,82 @@ class Policy:
     """Bytes of a body that is taken whole before the service sees it; None streams any size."""
     retries: int = 3
     """Further tries, only where the request is safe or cannot have been processed."""
+    idempotent: bool = False
+    """Whether every method may be tried again as GET is, because doing it twice does no harm."""
+    hedge_after_s: float | None = None
+    """Seconds after which a safe request is sent to a second node too; the first answer counts."""
+    priority: Priority = Priority.BROWSING
+    slow_s: float | None = 0.5
+    """Median answer in seconds above which prefetch is shed, browsing at four times this; None: never."""
+    never_shed_below: int = 64
+    """Browsing requests in flight that are let through however slow the service is."""
+    compress: bool = True
+    """Whether text is compressed for clients that ask for it."""
+    streaming: bool = False
+    """Whether all answers are streams without end; without it only WebSocket and event streams are."""
+    stream_idle_timeout_s: float = 3600.0
+    """Seconds without a byte before a WebSocket or an event stream is ended."""
+    cors: Cors | None = None
+    request_headers: tuple[tuple[str, str], ...] = ()
+    """Headers that the service sees, in place of what the client sent under these names."""
+    response_headers: tuple[tuple[str, str], ...] = ()
+    """Headers that the client sees unless the service set them itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePolicy:
+    """How a service's nodes are treated, whichever route a request came by."""
+
+    connect_timeout_s: float = 0.5
+    """Seconds until a node must have accepted a connection: on a LAN it is not there otherwise."""
+    max_connections: int = 4096
+    max_requests: int = 4096
+    """Requests in flight from one gateway; playback has as many again for itself."""
+    max_waiting: int = 4096
+    """Requests that wait for a connection."""
+    retry_percent: float = 25.0
+    """Share of the requests in flight that may be second tries."""
+    retry_at_least: int = 100
+    """Second tries that are always allowed: half of all requests when one of two nodes dies."""
+    eject_after: int = 5
+    """Answers 502, 503 or 504 in a row until a node is left out; failed connections count double."""
+    eject_s: float = 2.0
+    """Seconds of the first ejection; each further one is longer, up to five times this."""
+    eject_percent: int = 50
+    """Share of the nodes that may be left out: one of two, one of three, never the only one."""
+    zone: ZoneChoice = ZoneChoice.PREFER
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Requests whose path begins with `prefix` go to `service`; the longest prefix wins."""
+    """Requests for a path go to `service`; exact paths win, then the longest.
+
+    A `*` as a whole segment of `prefix` stands for any one segment.
+    """
 
     prefix: str
     service: str
     policy: Policy = Policy()
+    exact: bool = False
+    """Whether only this very path is meant, not what lies below it."""
+    hosts: tuple[str, ...] = ()
+    """Host names of this route, `*.` at the start for any below; empty: every host that no route names."""
+    methods: tuple[str, ...] = ()
+    rewrite: str = ""
+    """What the service sees in place of `prefix`; empty: the path as it came."""
+    redirect: Redirect | None = None
+    declared_by: str = ""
+    """Who wrote it; such a route is left out when it cannot be compiled, the region's own must compile."""
+    since_ms: int = 0
+    """When it was declared (Unix time): of two routes with one claim the earlier stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service with a policy of its own."""
+
+    name: str
+    policy: ServicePolicy = ServicePolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +188,9 @@ class RouteInputs:
 
     routes: tuple[Route, ...]
     media: MediaKeys = MediaKeys()
+    services: tuple[Service, ...] = ()
+    own_hosts: tuple[str, ...] = ()
+    """Names of the front door itself, which no declared route may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +207,13 @@ class Inputs:
     endpoints: tuple[Endpoint, ...] = ()
     routes: tuple[Route, ...] = ()
     media_keys: MediaKeys = MediaKeys()
+    services: tuple[Service, ...] = ()
+    own_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An endpoint that the compiler did not use, and why."""
+    """An endpoint (by node id) or a declared route (by who wrote it) that the compiler did not use, and why."""
 
     node_id: str
     because: str
