@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import pytest
 
 from redqueen.errors import Broken, Conflict, InvalidInput
 from redqueen.store.drivers.memory import MemoryRecords
-from redqueen.store.drivers.sqlite import SqliteRecords
 from redqueen.store.jobs import Jobs
 from redqueen.store.model import Job, JobLease
 from redqueen.store.ports import Delete, Put, Records
 from redqueen.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def records(request: pytest.FixtureRequest, tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Records]:
-    made: Records = MemoryRecords(clock)
-    if request.param == "sqlite":
-        made = SqliteRecords.open(tmp_path / "store.sqlite3", clock)
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -21,20 +20,6 @@ from redqueen.store.ports import ABSENT, ANY, Condition, Delete, Put, Records
 from redqueen.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def records(request: pytest.FixtureRequest, tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Records]:
-    made: Records = MemoryRecords(clock)
-    if request.param == "sqlite":
-        made = SqliteRecords.open(tmp_path / "store.sqlite3", clock)
-    yield made
-    await made.close()
 
 
 async def test_a_put_record_is_read_back(records: Records) -> None:
