@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redqueen.gateway import media, media_routes, scripts
+from redqueen.gateway import media, media_routes, passport, scripts
 from redqueen.gateway.envoy_json import FILTER, filter_named
 
 MAX_BODY_BYTES = 4 << 20
@@ -21,7 +21,8 @@ def filter_chain(jwks_json: str) -> list[dict[str, Any]]:
     What serves media is inert here and comes alive only on media's own routes.
     """
     body = filter_named("body", "buffer.v3.Buffer", max_request_bytes=MAX_BODY_BYTES)
-    router = filter_named("router", "router.v3.Router", suppress_envoy_headers=True)
+    tries = [passport.attempt_log()]
+    router = filter_named("router", "router.v3.Router", suppress_envoy_headers=True, upstream_log=tries)
     if not jwks_json:
         return [body, router]
     return [

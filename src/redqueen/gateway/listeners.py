@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from redqueen.gateway import edge_routes, replies
+from redqueen.gateway import edge_routes, passport, replies
 from redqueen.gateway.clusters import CONNECTION_BUFFER_BYTES
 from redqueen.gateway.envoy_json import TYPE
 from redqueen.gateway.filters import filter_chain
 
 NAME = "front-door"
 STAT_PREFIX = "front_door"
-_SLOW_MS = 1000
 
 
 def listener(node_id: str, host: str, port: int, folder: str, jwks_json: str) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def _connection(node_id: str, folder: str, jwks_json: str) -> dict[str, Any]:
         },
         "http_filters": filter_chain(jwks_json),
         "local_reply_config": replies.local_reply_config(),
-        "access_log": [_access_log(node_id)],
+        "access_log": [passport.access_log(node_id)],
         **_paths(),
         **_trust(),
         **_limits(),
@@ -107,51 +106,3 @@ def _limits() -> dict[str, Any]:
             "initial_connection_window_size": 4 << 20,
         },
     }
-
-
-def _access_log(node_id: str) -> dict[str, Any]:
-    """Log all but the quick successes of media: a viewer makes one every second or two."""
-    return {
-        "name": "stderr",
-        "filter": {
-            "or_filter": {
-                "filters": [
-                    {"status_code_filter": {"comparison": _at_least(400)}},
-                    {"duration_filter": {"comparison": _at_least(_SLOW_MS)}},
-                    {
-                        "header_filter": {
-                            "header": {"name": ":path", "string_match": {"prefix": "/media/"}, "invert_match": True}
-                        }
-                    },
-                ]
-            }
-        },
-        "typed_config": {
-            "@type": TYPE + "envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
-            "log_format": {"json_format": {**dict(_ACCESS_FIELDS), "node": node_id}},
-        },
-    }
-
-
-def _at_least(value: int) -> dict[str, Any]:
-    return {"op": "GE", "value": {"default_value": value, "runtime_key": "redqueen.unset"}}
-
-
-_ACCESS_FIELDS = (
-    ("time", "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%"),
-    ("event", "Request"),
-    ("request_id", "%REQ(X-REQUEST-ID)%"),
-    ("method", "%REQ(:METHOD)%"),
-    ("path", "%PATH(NQ:PATH)%"),
-    ("status", "%RESPONSE_CODE%"),
-    ("flags", "%RESPONSE_FLAGS%"),
-    ("details", "%RESPONSE_CODE_DETAILS%"),
-    ("service", "%UPSTREAM_CLUSTER%"),
-    ("upstream", "%UPSTREAM_HOST%"),
-    ("upstream_node", "%UPSTREAM_HOST_NAME%"),
-    ("tries", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
-    ("duration_ms", "%DURATION%"),
-    ("received_bytes", "%BYTES_RECEIVED%"),
-    ("sent_bytes", "%BYTES_SENT%"),
-    ("client", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
-)
