@@ -11,7 +11,6 @@ picture over 300 kB is brought down to 256 colours. Needs the development packag
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
 import time
@@ -23,20 +22,10 @@ from redqueen.cli.titles import matching
 from redqueen.errors import Unavailable
 from redqueen.studio.engines import find
 from redqueen.studio.samples import SAMPLES
+from redqueen.testing import chromium
 from redqueen.testing.region import Region, borrowed_or_own
 
 HERE = Path(__file__).parent
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 SIZE = {"width": 1280, "height": 840}
 MOST_BYTES = 300_000
 LATEST_S = 600.0
@@ -127,7 +116,7 @@ def main() -> None:
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with borrowed_or_own(data) as region, sync_playwright() as playwright:
         made = samples(region)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium.EXECUTABLE, args=list(chromium.FLAGS))
         page = browser.new_page(viewport=SIZE)
         address = sign_in(page, region)
         show_player(page, address, made[SAMPLES[0].title])

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from redqueen.testing import chromium
 from redqueen.testing.region import Region, free_port, temporary
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 expect.set_options(timeout=20_000)
 
 
@@ -39,10 +28,10 @@ def browser() -> Generator[Browser]:
 
     Closed with its module: Playwright keeps an event loop running, beside which no other test can start one.
     """
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no Chromium at {CHROMIUM}")
+    if not Path(chromium.EXECUTABLE).exists():
+        pytest.skip(f"no Chromium at {chromium.EXECUTABLE}")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        started = playwright.chromium.launch(executable_path=chromium.EXECUTABLE, args=list(chromium.FLAGS))
         yield started
         started.close()
 

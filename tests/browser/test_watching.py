@@ -53,6 +53,26 @@ def test_a_sign_in_link_works_exactly_once(owner: Page, region: Region, page: Pa
     context.close()
 
 
+def test_a_password_set_in_the_app_signs_in_on_a_device_that_no_link_reaches(owner: Page, region: Region) -> None:
+    owner.get_by_test_id("password").click()
+    owner.get_by_test_id("new-password").fill("correct horse battery")
+    owner.get_by_role("button", name="Set password").click()
+    expect(owner.get_by_role("dialog")).to_have_count(0)
+    context = owner.context.browser.new_context()  # type: ignore[union-attr]
+    device = context.new_page()
+    with region.api() as api:
+        device.goto(api.address)
+    device.get_by_test_id("sign-in-name").fill("owner")
+    device.get_by_test_id("sign-in-password").fill("correct horse battery")
+    device.get_by_test_id("sign-in-submit").click()
+    expect(device.get_by_test_id("search")).to_be_visible()
+    context.close()
+    owner.get_by_test_id("password").click()
+    owner.get_by_test_id("new-password").fill("another horse entirely")
+    owner.get_by_role("button", name="Set password").click()
+    expect(owner.get_by_role("dialog")).to_contain_text("current")
+
+
 def test_a_film_is_published_watched_while_it_encodes_and_resumed(owner: Page, region: Region, films: Path) -> None:
     film = films / "live_tos_800x332_70s.webm"
     with region.api() as api:

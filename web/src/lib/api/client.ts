@@ -12,6 +12,9 @@ export const session = {
   byPassword: (name: string, password: string) =>
     call<{ account: Account }>('/session', { method: 'POST', json: { name, password }, retry: PATIENT }),
   end: () => call<undefined>('/session', { method: 'DELETE' }),
+  /** Set the password; `current` is needed where there is one already. */
+  setPassword: (password: string, current?: string) =>
+    call<undefined>('/account/password', { method: 'PUT', json: { password, current } }),
 };
 
 export const home = (signal?: AbortSignal) => call<{ rows: Row[] }>('/home', { signal });
