@@ -143,7 +143,7 @@ class World:
 
     def save(self, registry: Registry) -> None:
         if registry.up:
-            registry.snapshot = tuple(registry.ledger.table.records.values())
+            registry.snapshot = tuple(registry.ledger.table.records())
         self.after(1.0, lambda: self.save(registry))
 
     def other(self, registry: Registry) -> Registry:
@@ -151,12 +151,13 @@ class World:
 
     def push(self, registry: Registry) -> None:
         if registry.outbox.records or registry.outbox.beats:
-            records, beats = registry.outbox.take()
+            records, beats = registry.outbox.take(peering.MOST_AT_ONCE)
             request = peering.news(registry.ledger, records, beats, self.moment())
             self.send(registry.name, self.other(registry).name, lambda: self.serve(self.other(registry), request, None))
 
     def question(self, registry: Registry) -> None:
         if registry.up:
+            registry.outbox.beats.update(dict.fromkeys(e for e in registry.ledger.table.entries() if e.living))
             request, life = peering.question(registry.ledger), registry.lives
             peer = self.other(registry)
             self.send(registry.name, peer.name, lambda: self.serve(peer, request, (registry, life)))
@@ -173,9 +174,10 @@ class World:
         if registry.lives != life or not registry.up:
             return
         peering.take(registry.ledger, response.records, (), self.moment())
-        if response.wanted:
-            told = peering.news(registry.ledger, set(response.wanted), set(), self.moment())
-            self.send(registry.name, self.other(registry).name, lambda: self.serve(self.other(registry), told, None))
+        for told, wanted in peering.settlement(registry.ledger, response):
+            request = peering.settling(registry.ledger, told, wanted, self.moment())
+            peer = self.other(registry)
+            self.send(registry.name, peer.name, lambda r=request: self.serve(peer, r, (registry, life)))
 
     # What nodes do.
 
@@ -258,4 +260,4 @@ def test_a_schedule_replays_exactly() -> None:
     one, other = World(7), World(7)
     one.run()
     other.run()
-    assert [r.ledger.table for r in one.registries] == [r.ledger.table for r in other.registries]
+    assert [r.ledger.table.living() for r in one.registries] == [r.ledger.table.living() for r in other.registries]

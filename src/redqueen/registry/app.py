@@ -24,6 +24,7 @@ from redqueen.registry import calls, peering, stream, wire
 from redqueen.registry.ledger import Ledger
 from redqueen.registry.messages import ExitReport, SyncRequest, encode
 from redqueen.registry.model import Identity, Moment
+from redqueen.registry.rights import Caller, Gate
 
 _SYNC_BYTES = 16 << 20
 _SEND_LIMIT_S = 5.0
@@ -33,25 +34,25 @@ _Asked = Request[None, None, State]
 _T = TypeVar("_T")
 
 
-def build(ledger: Ledger, moment: Callable[[], Moment], closing: anyio.Event) -> Litestar:
+def build(ledger: Ledger, gate: Gate, moment: Callable[[], Moment], closing: anyio.Event) -> Litestar:
     """Make the app around one registry's state; streams end when `closing` is set."""
 
     @route(["/eureka", "/eureka/{rest:path}"], http_method=["GET", "POST", "PUT", "DELETE"])
     async def eureka(request: _Asked) -> Response[bytes]:
         _refuse_browsers(request)
-        answer = wire.answer(ledger, await _eureka_request(request), moment())
+        answer = wire.answer(ledger, await _eureka_request(request, _caller(gate, request)), moment())
         kind = answer.headers.get("content-type", "text/plain")
         return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=kind)
 
     @post("/registry/v1/sync", request_max_body_size=_SYNC_BYTES, status_code=200)
     async def sync(request: _Asked) -> Response[bytes]:
-        _refuse_strangers(request)
+        _refuse_strangers(gate, request)
         asked = _decoded(await request.body(), SyncRequest)
         return _json(encode(peering.reply(ledger, asked, moment())))
 
     @post("/registry/v1/exits", status_code=200)
     async def exits(request: _Asked) -> Response[bytes]:
-        _refuse_strangers(request)
+        _refuse_strangers(gate, request)
         report = _decoded(await request.body(), ExitReport)
         identity = Identity(report.app.upper(), report.instance_id)
         outcome = ledger.apply(calls.Exited(identity, report.because, report.at_ms), moment())
@@ -109,7 +110,7 @@ async def _feed(ledger: Ledger, closing: anyio.Event, epoch: str, version: int, 
     return True
 
 
-async def _eureka_request(request: _Asked) -> wire.Request:
+async def _eureka_request(request: _Asked, caller: Caller) -> wire.Request:
     raw = request.scope["raw_path"]
     parts = raw.split(b"?", 1)[0].decode("latin-1").split("/")
     segments = tuple(unquote(part) for part in parts if part)[1:]
@@ -119,6 +120,7 @@ async def _eureka_request(request: _Asked) -> wire.Request:
         query=dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)),
         headers={name.lower(): value for name, value in request.headers.items()},
         body=await request.body(),
+        caller=caller,
     )
 
 
@@ -131,14 +133,18 @@ def _decoded(body: bytes, kind: type[_T]) -> _T:
         ) from error
 
 
-def _refuse_strangers(request: _Asked) -> None:
-    _refuse_browsers(request)
+def _caller(gate: Gate, request: _Asked) -> Caller:
     client = request.client
     try:
-        known = client is not None and ipaddress.ip_address(client.host).is_loopback
+        here = client is not None and ipaddress.ip_address(client.host).is_loopback
     except ValueError:
-        known = False
-    if not known:
+        here = False
+    return gate.caller(request.headers.get("authorization", ""), here=here)
+
+
+def _refuse_strangers(gate: Gate, request: _Asked) -> None:
+    _refuse_browsers(request)
+    if not _caller(gate, request).commands:
         raise Forbidden("registry.stranger", "Only this machine may say that", hint="Ask the registry's own region")
 
 

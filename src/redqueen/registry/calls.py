@@ -16,9 +16,10 @@ from redqueen.registry.model import Change, Identity, Instance, Record, Status
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """An instance says what it is."""
+    """An instance says what it is; `owner` is whose token came with it."""
 
     instance: Instance
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,32 @@ class Exited:
     identity: Identity
     because: str
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """Somebody could not reach an instance at this address."""
+
+    identity: Identity
+    host: str
+    port: int
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectProbed:
+    """What the probe that a suspicion asked for found."""
+
+    identity: Identity
+    found: eviction.Probe
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """These names (lower case) belong to the region; who else holds one is removed."""
+
+    names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +124,20 @@ class Probed:
 
 
 Event = (
-    Register | Renew | Cancel | Exited | Override | ClearOverride | SetMetadata | Merge | MergeBeats | Sweep | Probed
+    Register
+    | Renew
+    | Cancel
+    | Exited
+    | Suspected
+    | SuspectProbed
+    | Reserve
+    | Override
+    | ClearOverride
+    | SetMetadata
+    | Merge
+    | MergeBeats
+    | Sweep
+    | Probed
 )
 
 
@@ -107,14 +147,20 @@ class Reply(StrEnum):
     DONE = "done"
     UNKNOWN = "unknown"
     OUTDATED = "outdated"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an event did: the reply, the visible changes, what to tell the peer, what to probe."""
+    """What an event did: the reply, the visible changes, what to tell the peers, whom to probe.
+
+    `touched` names the records that were written; `news` those of them that the peers have yet to
+    hear of (a peer's own words are not handed back to it).
+    """
 
     reply: Reply = Reply.DONE
     changes: tuple[Change, ...] = ()
     touched: tuple[Identity, ...] = ()
+    news: tuple[Identity, ...] = ()
     probes: tuple[Instance, ...] = ()
     because: str = ""

@@ -27,21 +27,37 @@ class Marked(msgspec.Struct, frozen=True):
     mark: Mark
 
 
-class SyncRequest(msgspec.Struct, frozen=True):
-    """News for a peer; with `digest`, also the question what this registry is missing."""
+SYNC_FORMAT = 2
+"""How this release compares: by buckets. The first release (1, never said) compared the whole table."""
+
+
+class SyncRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """News for a peer; with `buckets` (or the first release's `digest`) also a question what differs.
+
+    `buckets` is one digest (64 bits, big-endian) for each bucket of identities, in base64;
+    `wanted` names records to send back.
+    """
 
     epoch: str
     records: tuple[Told, ...] = ()
     beats: tuple[Beat, ...] = ()
     digest: tuple[Marked, ...] | None = None
+    buckets: str | None = None
+    wanted: tuple[Identity, ...] = ()
 
 
-class SyncResponse(msgspec.Struct, frozen=True):
-    """What the asker was missing, and what the answerer wants to be told."""
+class SyncResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the asker was missing; which buckets differ, and what is known in them.
+
+    `wanted` names what the answerer wants to be told (to the first release's question only).
+    """
 
     epoch: str
     records: tuple[Told, ...] = ()
     wanted: tuple[Identity, ...] = ()
+    format: int = 1
+    differing: tuple[int, ...] = ()
+    marks: tuple[Marked, ...] = ()
 
 
 class Removed(msgspec.Struct, frozen=True):

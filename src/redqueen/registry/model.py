@@ -128,7 +128,7 @@ class Record:
     The payload (`instance`, `gone`, `override`, stamps) belongs to `version` and is replaced as a
     whole. `beat_ms` (hybrid logical clock over wall milliseconds) counts signs of life; `lapsed`
     says that the lease ran out after exactly that beat. `gone` is empty, or why the instance was
-    removed on purpose.
+    removed on purpose. `owner` is whose token registered it, empty for nobody's.
     """
 
     instance: Instance
@@ -140,6 +140,7 @@ class Record:
     registered_ms: int = 0
     updated_ms: int = 0
     up_ms: int = 0
+    owner: str = ""
 
     @property
     def identity(self) -> Identity:

@@ -1,41 +1,77 @@
-"""What two registries say to each other in one exchange, without the HTTP.
+"""What two registries say to each other, without the HTTP.
 
-`news` tells a peer what changed here, `question` also asks what is missing here, `reply` answers
-both. Refuses to retry: a lost exchange is healed by the next question. Enter at these three.
+`news` tells a peer what changed here. `question` asks whether both know the same, by one digest
+for each of 1,024 buckets of identities (8 KiB, whatever they hold); `reply` names the buckets that
+differ and what it knows in them; `settlement` then hands over and asks for exactly what is
+missing, a thousand records at a time. `old_question` is for a peer of the first release, which
+compares the whole table. Refuses to retry: the driver does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from struct import Struct
+from struct import error as StructError
 
+from redqueen.errors import InvalidInput
 from redqueen.registry import leases, replication
 from redqueen.registry.calls import Merge, MergeBeats
 from redqueen.registry.ledger import Ledger
-from redqueen.registry.messages import Marked, SyncRequest, SyncResponse, Told
+from redqueen.registry.messages import SYNC_FORMAT, Marked, SyncRequest, SyncResponse, Told
 from redqueen.registry.model import Identity, Moment
-from redqueen.registry.replication import Beat
+from redqueen.registry.replication import Beat, Mark
+from redqueen.registry.table import BUCKETS, Entry
+
+MOST_AT_ONCE = 1000
+"""Records in one message: some 10 ms of work for either side."""
+_DIGESTS = Struct(f">{BUCKETS}Q")
 
 
-def news(ledger: Ledger, records: Set[Identity], beats: Set[Identity], now: Moment) -> SyncRequest:
+def news(ledger: Ledger, records: Iterable[Identity], beats: Iterable[Identity], now: Moment) -> SyncRequest:
     """Tell a peer the records that changed, and who else was heard."""
     return SyncRequest(ledger.epoch, _told(ledger, sorted(records), now), _heard(ledger, sorted(beats), now))
 
 
 def question(ledger: Ledger) -> SyncRequest:
-    """Ask a peer what is missing here."""
-    marks = replication.digest(ledger.table.records.values())
-    return SyncRequest(ledger.epoch, digest=tuple(Marked(i, m) for i, m in marks.items()))
+    """Ask a peer whether it knows the same."""
+    return SyncRequest(ledger.epoch, buckets=b64encode(_DIGESTS.pack(*ledger.table.buckets)).decode())
+
+
+def old_question(ledger: Ledger) -> SyncRequest:
+    """Ask a peer of the first release what is missing here."""
+    return SyncRequest(ledger.epoch, digest=_marked(ledger.table.entries()))
 
 
 def reply(ledger: Ledger, request: SyncRequest, now: Moment) -> SyncResponse:
-    """Take a peer's news and answer its question."""
+    """Take a peer's news and answer its question. Raises InvalidInput."""
     take(ledger, request.records, request.beats, now)
+    if request.buckets is not None:
+        differing = _differing(ledger, request.buckets)
+        return SyncResponse(ledger.epoch, format=SYNC_FORMAT, differing=differing, marks=_within(ledger, differing))
     if request.digest is None:
-        return SyncResponse(ledger.epoch)
+        told = _told(ledger, islice(request.wanted, MOST_AT_ONCE), now)
+        return SyncResponse(ledger.epoch, told, format=SYNC_FORMAT)
     theirs = {entry.identity: entry.mark for entry in request.digest}
-    ours = replication.digest(ledger.table.records.values())
+    ours = _marks(ledger.table.entries())
     lacking = replication.missing(ours, theirs)
     return SyncResponse(ledger.epoch, _told(ledger, lacking, now), replication.missing(theirs, ours))
+
+
+def settlement(ledger: Ledger, response: SyncResponse) -> list[tuple[list[Identity], list[Identity]]]:
+    """List what to exchange after an answer: the identities to tell the peer, and those to ask it for."""
+    buckets = set(response.differing)
+    theirs = {entry.identity: entry.mark for entry in response.marks}
+    ours = _marks(e for e in ledger.table.entries() if e.bucket in buckets)
+    told, wanted = list(replication.missing(ours, theirs)), list(replication.missing(theirs, ours))
+    longest = max(len(told), len(wanted))
+    return [(told[n : n + MOST_AT_ONCE], wanted[n : n + MOST_AT_ONCE]) for n in range(0, longest, MOST_AT_ONCE)]
+
+
+def settling(ledger: Ledger, told: Iterable[Identity], wanted: Iterable[Identity], now: Moment) -> SyncRequest:
+    """Write one message of a settlement."""
+    return SyncRequest(ledger.epoch, _told(ledger, told, now), wanted=tuple(wanted))
 
 
 def take(ledger: Ledger, records: Iterable[Told], beats: Iterable[Beat], now: Moment) -> None:
@@ -48,11 +84,34 @@ def take(ledger: Ledger, records: Iterable[Told], beats: Iterable[Beat], now: Mo
         ledger.apply(MergeBeats(heard), now)
 
 
+def _differing(ledger: Ledger, text: str) -> tuple[int, ...]:
+    try:
+        theirs = _DIGESTS.unpack(b64decode(text, validate=True))
+    except (ValueError, StructError) as error:
+        raise InvalidInput(
+            "registry.digests", "The digests cannot be read", why=str(error), hint="Send what this release sends"
+        ) from error
+    return tuple(n for n, (ours, other) in enumerate(zip(ledger.table.buckets, theirs, strict=True)) if ours != other)
+
+
+def _within(ledger: Ledger, buckets: tuple[int, ...]) -> tuple[Marked, ...]:
+    wanted = set(buckets)
+    return _marked(e for e in ledger.table.entries() if e.bucket in wanted) if wanted else ()
+
+
+def _marks(entries: Iterable[Entry]) -> Mapping[Identity, Mark]:
+    return replication.digest(entry.record for entry in entries)
+
+
+def _marked(entries: Iterable[Entry]) -> tuple[Marked, ...]:
+    return tuple(Marked(identity, mark) for identity, mark in _marks(entries).items())
+
+
 def _told(ledger: Ledger, identities: Iterable[Identity], now: Moment) -> tuple[Told, ...]:
-    records = ledger.table.records
-    return tuple(Told(records[i], leases.age_s(ledger.table, i, now)) for i in identities if i in records)
+    found = [e for i in identities if (e := ledger.table.find(i)) is not None]
+    return tuple(Told(e.record, leases.age_s(ledger.table, e.identity, now)) for e in found)
 
 
 def _heard(ledger: Ledger, identities: Iterable[Identity], now: Moment) -> tuple[Beat, ...]:
-    found = [r for i in identities if (r := ledger.table.records.get(i)) is not None]
-    return tuple(Beat(r.identity, r.beat_ms, r.lapsed, leases.age_s(ledger.table, r.identity, now)) for r in found)
+    found = [e for i in identities if (e := ledger.table.find(i)) is not None]
+    return tuple(Beat(e.identity, e.beat_ms, e.stored.lapsed, max(0.0, now.mono_s - e.renewed_s)) for e in found)

@@ -41,7 +41,7 @@ class Caller:
 
 LOCAL = Caller()
 """Somebody on this machine without a token."""
-ITSELF = Caller(REGION, commands=True)
+ITSELF = Caller(commands=True)
 """The registry itself, and its peers."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing as closed_after
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from redqueen.registry.drivers.peers import Peer
 from redqueen.registry.happenings import InstanceChanged, MassEvictionHeld
 from redqueen.registry.ledger import Ledger
 from redqueen.registry.model import Change, Moment, visible
+from redqueen.registry.rights import REGION, Gate, mint
 from redqueen.serving import serving
 
 SWEEP_S = 0.2
@@ -40,30 +41,37 @@ async def serve(
     clock: Clock,
     emit: Emit,
     ready: Callable[[int], None],
+    *,
+    secret: bytes = b"",
+    reserved: Collection[str] = (),
 ) -> None:
     """Run one registry until cancelled; `ready` is told the port once connections are accepted.
 
-    `port` 0 takes a free one. `peers` are the other registries' base URLs. Raises Unavailable
+    `port` 0 takes a free one. `peers` are the other registries' base URLs. `secret` is what the
+    region's tokens are minted from (without one, this machine may do everything), `reserved` names
+    what only the region may register. Raises Unavailable
     (`registry.port`) when the port is taken.
     """
 
     def moment() -> Moment:
         return Moment(clock.monotonic(), int(clock.now() * 1000))
 
-    with closed_after(_reserve(host, port)) as reserved:
+    with closed_after(_reserve(host, port)) as held:
         ledger = Ledger(secrets.token_hex(8), moment())
+        ledger.apply(calls.Reserve(frozenset(name.lower() for name in reserved)), moment())
         ledger.load(snapshots.read(snapshot_path, emit), moment())
+        token = mint(secret, REGION) if secret else ""
         registry = _Registry(ledger, clock, emit, moment)
         try:
             async with anyio.create_task_group() as group:
                 for url in peers:
-                    group.start_soon(Peer(url, ledger, clock, emit, moment).run)
+                    group.start_soon(Peer(url, ledger, clock, emit, moment, token).run)
                 group.start_soon(registry.sweep)
                 group.start_soon(registry.report)
                 group.start_soon(registry.keep, snapshot_path)
-                await _serve_http(ledger, host, reserved, moment, ready)
+                await _serve_http(ledger, Gate(secret), host, held, moment, ready)
         finally:
-            snapshots.write(snapshot_path, ledger.epoch, ledger.table.records.values(), emit)
+            snapshots.write(snapshot_path, ledger.epoch, ledger.table.records(), emit)
 
 
 def _reserve(host: str, port: int) -> socket.socket:
@@ -84,12 +92,17 @@ def _reserve(host: str, port: int) -> socket.socket:
 
 
 async def _serve_http(
-    ledger: Ledger, host: str, reserved: socket.socket, moment: Callable[[], Moment], ready: Callable[[int], None]
+    ledger: Ledger,
+    gate: Gate,
+    host: str,
+    held: socket.socket,
+    moment: Callable[[], Moment],
+    ready: Callable[[int], None],
 ) -> None:
     """Serve until cancelled; streams end first, so that watchers turn to the peer."""
-    number: int = reserved.getsockname()[1]
+    number: int = held.getsockname()[1]
     closing = anyio.Event()
-    async with serving(app.build(ledger, moment, closing), host, number, linger_s=_LINGER_S):
+    async with serving(app.build(ledger, gate, moment, closing), host, number, linger_s=_LINGER_S):
         ready(number)
         try:
             await anyio.sleep_forever()
@@ -138,7 +151,7 @@ class _Registry:
             await self._clock.sleep(SNAPSHOT_S)
             if self._ledger.dirty:
                 self._ledger.dirty = False
-                records = tuple(self._ledger.table.records.values())
+                records = tuple(self._ledger.table.records())
                 written = await anyio.to_thread.run_sync(snapshots.write, path, self._ledger.epoch, records, self._emit)
                 self._ledger.dirty |= not written
 

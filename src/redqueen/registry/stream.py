@@ -33,6 +33,6 @@ def tell(ledger: Ledger, epoch: str, version: int) -> StreamMessage:
 def full(ledger: Ledger) -> Full:
     """Tell all that is believed, and what lately ceased to be."""
     instances = tuple(visible(record) for record in ledger.living())
-    ended = [r for _, r in sorted(ledger.table.records.items()) if not r.living]
+    ended = [entry.stored for _, entry in sorted(ledger.table.ended.items())]
     removed = tuple(Removed(r.identity, r.gone or "its lease ran out") for r in ended)
     return Full(ledger.epoch, ledger.version, instances, removed)

@@ -21,10 +21,11 @@ from redqueen.registry.calls import Reply
 from redqueen.registry.documents import Document
 from redqueen.registry.ledger import Ledger
 from redqueen.registry.model import Action, Identity, Instance, Moment, Record
+from redqueen.registry.rights import LOCAL, Caller
 
 MOST_BODY_BYTES = 1 << 20
 _WORTH_GZIP_BYTES = 512
-_STATUS = {Reply.DONE: 200, Reply.UNKNOWN: 404, Reply.OUTDATED: 409}
+_STATUS = {Reply.DONE: 200, Reply.UNKNOWN: 404, Reply.OUTDATED: 409, Reply.REFUSED: 403}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
+    caller: Caller = LOCAL
 
     @property
     def replicated(self) -> bool:
@@ -66,16 +68,16 @@ def _route(ledger: Ledger, request: Request, now: Moment) -> Response:
         case "GET", _:
             return _read(ledger, request)
         case "POST", ("apps", app):
-            return _register(ledger, app, read_body(request), now)
+            return _register(ledger, app, request, now)
         case "PUT", ("apps", app, instance_id):
             return _heartbeat(ledger, Identity(app.upper(), instance_id), request, now)
         case "DELETE", ("apps", app, instance_id):
-            return _done(ledger, calls.Cancel(Identity(app.upper(), instance_id)), now)
+            return _done(ledger, calls.Cancel(Identity(app.upper(), instance_id)), request, now)
         case "PUT" | "DELETE", ("apps", app, instance_id, "status"):
             return _override(ledger, Identity(app.upper(), instance_id), request, now)
         case "PUT", ("apps", app, instance_id, "metadata"):
             event = calls.SetMetadata(Identity(app.upper(), instance_id), request.query)
-            return _done(ledger, event, now)
+            return _done(ledger, event, request, now)
         case "POST", ("peerreplication", "batch"):
             return _batch(ledger, request, now)
         case _:
@@ -109,26 +111,36 @@ def _unzipped(request: Request) -> bytes:
     return body
 
 
-def _register(ledger: Ledger, app: str, document: object, now: Moment) -> Response:
-    instance = documents.read_instance(document, now.wall_ms)
+def _register(ledger: Ledger, app: str, request: Request, now: Moment) -> Response:
+    instance = documents.read_instance(read_body(request), now.wall_ms)
     if instance.app != app.upper():
         raise InvalidInput(
             "registry.app", f"The instance says {instance.app[:80]!r}, the path {app[:80]!r}", hint="Use one name"
         )
-    ledger.apply(calls.Register(instance), now)
-    return Response(204)
+    outcome = ledger.apply(calls.Register(instance), now, request.caller)
+    return _refused(outcome) if outcome.reply is Reply.REFUSED else Response(204)
 
 
-def _done(ledger: Ledger, event: calls.Event, now: Moment) -> Response:
-    return Response(_STATUS[ledger.apply(event, now).reply])
+def _done(ledger: Ledger, event: calls.Event, request: Request, now: Moment) -> Response:
+    outcome = ledger.apply(event, now, request.caller)
+    return _refused(outcome) if outcome.reply is Reply.REFUSED else Response(_STATUS[outcome.reply])
+
+
+def _refused(outcome: calls.Outcome) -> Response:
+    """Say why: nobody but a person reads this (a heartbeat's refusal has no body, see `_heartbeat`)."""
+    hint = "Register under a name of your own, or send its owner's token"
+    body = {"code": "registry.right", "what": "You may not do that", "why": outcome.because, "hint": hint}
+    return Response(403, msgspec.json.encode(body), {"content-type": "application/json"})
 
 
 def _heartbeat(ledger: Ledger, identity: Identity, request: Request, now: Moment) -> Response:
     dirty_at_ms = _stamp(request.query.get("lastDirtyTimestamp", ""))
     event = calls.Renew(identity, dirty_at_ms, replicated=request.replicated)
-    reply = ledger.apply(event, now).reply
+    reply = ledger.renew(event, now, request.caller)
+    if reply is not Reply.OUTDATED:
+        return Response(_STATUS[reply])
     record = ledger.find(identity)
-    if reply is Reply.OUTDATED and record is not None:
+    if record is not None:
         return _write(request, {"instance": documents.write_instance(record, Action.ADDED)}, status=409)
     return Response(_STATUS[reply])
 
@@ -140,9 +152,9 @@ def _stamp(text: str) -> int | None:
 def _override(ledger: Ledger, identity: Identity, request: Request, now: Moment) -> Response:
     value = request.query.get("value", "")
     if request.method == "PUT":
-        return _done(ledger, calls.Override(identity, documents.read_status(value)), now)
+        return _done(ledger, calls.Override(identity, documents.read_status(value)), request, now)
     fallback = documents.read_status(value) if value else None
-    return _done(ledger, calls.ClearOverride(identity, fallback), now)
+    return _done(ledger, calls.ClearOverride(identity, fallback), request, now)
 
 
 def _read(ledger: Ledger, request: Request) -> Response:
@@ -233,15 +245,15 @@ def _batch(ledger: Ledger, request: Request, now: Moment) -> Response:
         raise InvalidInput(
             "registry.batch", "The replication list cannot be read", why=str(error), hint="Correct it"
         ) from error
-    answers = [_handed(ledger, entry, now) for entry in batch.replication_list]
+    answers = [_handed(ledger, entry, now, request.caller) for entry in batch.replication_list]
     document: Document = {"responseList": answers}
     return Response(200, msgspec.json.encode(document), {"content-type": "application/json"})
 
 
-def _handed(ledger: Ledger, entry: _Handed, now: Moment) -> Document:
+def _handed(ledger: Ledger, entry: _Handed, now: Moment, by: Caller) -> Document:
     identity = Identity(entry.app_name.upper(), entry.id)
     try:
-        reply = _apply_handed(ledger, identity, entry, now)
+        reply = _apply_handed(ledger, identity, entry, now, by)
     except InvalidInput:
         return {"statusCode": 400}
     document: Document = {"statusCode": _STATUS[reply]}
@@ -251,20 +263,20 @@ def _handed(ledger: Ledger, entry: _Handed, now: Moment) -> Document:
     return document
 
 
-def _apply_handed(ledger: Ledger, identity: Identity, entry: _Handed, now: Moment) -> Reply:
+def _apply_handed(ledger: Ledger, identity: Identity, entry: _Handed, now: Moment, by: Caller) -> Reply:
     match entry.action:
         case "Register":
             instance: Instance = documents.read_instance(entry.instance_info, now.wall_ms)
-            return ledger.apply(calls.Register(instance), now).reply
+            return ledger.apply(calls.Register(instance), now, by).reply
         case "Heartbeat":
             event = calls.Renew(identity, _stamp(str(entry.last_dirty_timestamp or "")), replicated=True)
-            return ledger.apply(event, now).reply
+            return ledger.apply(event, now, by).reply
         case "Cancel":
-            return ledger.apply(calls.Cancel(identity), now).reply
+            return ledger.apply(calls.Cancel(identity), now, by).reply
         case "StatusUpdate":
             status = documents.read_status(entry.status)
-            return ledger.apply(calls.Override(identity, status), now).reply
+            return ledger.apply(calls.Override(identity, status), now, by).reply
         case "DeleteStatusOverride":
-            return ledger.apply(calls.ClearOverride(identity), now).reply
+            return ledger.apply(calls.ClearOverride(identity), now, by).reply
         case _:
             raise InvalidInput("registry.batch", f"{entry.action[:40]!r} is not an action", hint="Correct it")

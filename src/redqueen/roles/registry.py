@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import anyio
 
+from redqueen.fleet.datadir import registry_key
+from redqueen.fleet.model import Role
 from redqueen.registry.service import serve
 from redqueen.roles.node import Node
+
+_BUILT_IN = tuple(role.value for role in Role)
+"""The region's own names: nobody else may register them, not even before its first instance has."""
 
 
 async def serve_registry(node: Node) -> None:
@@ -18,9 +23,8 @@ async def serve_registry(node: Node) -> None:
     def ready(port: int) -> None:
         serving.set()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(
-            serve,
+    async def registry() -> None:
+        await serve(
             spec.host,
             spec.port,
             peers,
@@ -28,7 +32,12 @@ async def serve_registry(node: Node) -> None:
             node.clock,
             node.emit,
             ready,
+            secret=registry_key(spec.data_path),
+            reserved=_BUILT_IN,
         )
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(registry)
         await serving.wait()
         async with node.registered(port=spec.port):
             await node.stopping.wait()

@@ -19,8 +19,9 @@ from redqueen.registry.calls import (
     Sweep,
 )
 from redqueen.registry.eviction import Probe
-from redqueen.registry.leases import Table, step
-from redqueen.registry.model import Action, Identity, Instance, Moment, Record, Status, Version
+from redqueen.registry.leases import step
+from redqueen.registry.model import Action, Identity, Instance, Moment, Record, Status, Version, visible
+from redqueen.registry.table import Table
 
 START_MS = 1_700_000_000_000
 
@@ -41,13 +42,27 @@ def table_with(*instances: Instance) -> Table:
     return table
 
 
+def living(table: Table) -> list[Instance]:
+    return [visible(record) for record in table.living()]
+
+
 def names(table: Table) -> list[str]:
-    return [i.instance_id for i in leases.living(table)]
+    return [i.instance_id for i in living(table)]
 
 
-def sweep_until(table: Table, begin_s: float, end_s: float) -> list[leases.Outcome]:
+def sweep(table: Table, second: float, found: Probe | None = Probe.REFUSED) -> leases.Outcome:
+    """Sweep once, and answer its probes (None leaves them open)."""
+    outcome = step(table, Sweep(), at(second))
+    if outcome.probes and found is not None:
+        step(table, Probed(dict.fromkeys([i.identity for i in outcome.probes], found)), at(second))
+    return outcome
+
+
+def sweep_until(
+    table: Table, begin_s: float, end_s: float, found: Probe | None = Probe.REFUSED
+) -> list[leases.Outcome]:
     count = int((end_s - begin_s) / 0.2) + 1
-    return [step(table, Sweep(), at(begin_s + n * 0.2)) for n in range(count)]
+    return [sweep(table, begin_s + n * 0.2, found) for n in range(count)]
 
 
 def test_a_registered_instance_is_read_and_its_change_says_why() -> None:
@@ -61,7 +76,7 @@ def test_a_lease_lasts_its_duration_once() -> None:
     table = table_with(node(lease_s=3.0))
     sweep_until(table, 0, 2.8)
     assert names(table) == ["api-a-1"]
-    step(table, Sweep(), at(3.0))
+    sweep(table, 3.0)
     assert names(table) == []
 
 
@@ -71,7 +86,7 @@ def test_each_heartbeat_gives_exactly_one_more_duration() -> None:
     assert step(table, Renew(node().identity), at(2.0)).reply is Reply.DONE
     sweep_until(table, 2.2, 4.8)
     assert names(table) == ["api-a-1"]
-    step(table, Sweep(), at(5.01))
+    sweep(table, 5.01)
     assert names(table) == []
 
 
@@ -100,43 +115,43 @@ def test_a_heartbeat_while_the_status_is_unknown_is_told_to_register() -> None:
 def test_newer_words_replace_older_ones_and_never_the_other_way() -> None:
     table = table_with(node())
     step(table, Register(node(port=9, dirty_at_ms=START_MS)), at(1))
-    assert leases.living(table)[0].port == 9
+    assert living(table)[0].port == 9
     step(table, Register(node(port=7)), at(2))
-    assert leases.living(table)[0].port == 9
+    assert living(table)[0].port == 9
 
 
 def test_the_same_words_again_keep_the_leases_status() -> None:
     table = table_with(node())
     step(table, Register(node(status=Status.OUT_OF_SERVICE)), at(1))
-    assert leases.living(table)[0].status is Status.UP
+    assert living(table)[0].status is Status.UP
 
 
 def test_an_instance_may_take_itself_out_of_service() -> None:
     table = table_with(node())
     step(table, Register(node(status=Status.OUT_OF_SERVICE, dirty_at_ms=START_MS)), at(1))
-    assert leases.living(table)[0].status is Status.OUT_OF_SERVICE
+    assert living(table)[0].status is Status.OUT_OF_SERVICE
 
 
 def test_an_override_wins_over_up_but_not_over_down() -> None:
     table = table_with(node(), node("api-b-1", status=Status.DOWN))
     for name in ("api-a-1", "api-b-1"):
         step(table, Override(Identity("API", name), Status.OUT_OF_SERVICE), at(1))
-    assert [i.status for i in leases.living(table)] == [Status.OUT_OF_SERVICE, Status.DOWN]
+    assert [i.status for i in living(table)] == [Status.OUT_OF_SERVICE, Status.DOWN]
 
 
 def test_an_override_survives_a_new_registration_and_ends_when_taken_back() -> None:
     table = table_with(node())
     step(table, Override(node().identity, Status.OUT_OF_SERVICE), at(1))
     step(table, Register(node(dirty_at_ms=START_MS)), at(2))
-    assert leases.living(table)[0].status is Status.OUT_OF_SERVICE
+    assert living(table)[0].status is Status.OUT_OF_SERVICE
     step(table, ClearOverride(node().identity), at(3))
-    assert leases.living(table)[0].status is Status.UP
+    assert living(table)[0].status is Status.UP
 
 
 def test_metadata_is_laid_over_and_moves_the_zone() -> None:
     table = table_with(node(zone="a", metadata={"k": "1"}))
     step(table, SetMetadata(node().identity, {"zone": "b", "l": "2"}), at(1))
-    found = leases.living(table)[0]
+    found = living(table)[0]
     assert (found.zone, dict(found.metadata)) == ("b", {"k": "1", "l": "2", "zone": "b"})
 
 
@@ -193,15 +208,13 @@ def test_one_of_one_to_six_instances_that_dies_is_evicted() -> None:
         table = table_with(*fleet(count))
         for second in range(1, 5):
             heartbeat(table, fleet(count)[1:], second)
-            for outcome in sweep_until(table, second, second + 0.8):
-                if outcome.probes:
-                    step(table, Probed({i.identity: Probe.REFUSED for i in outcome.probes}), at(second + 0.8))
+            sweep_until(table, second, second + 0.8)
         assert names(table) == [i.instance_id for i in fleet(count)[1:]], count
 
 
 def test_many_leases_that_run_out_together_are_probed_and_who_accepts_stays() -> None:
     table = table_with(*fleet(4))
-    outcomes = sweep_until(table, 0, 3)
+    outcomes = sweep_until(table, 0, 3, None)
     probed = [i.instance_id for o in outcomes for i in o.probes]
     assert (names(table), probed) == ([i.instance_id for i in fleet(4)], names(table))
     found = {i.identity: Probe.ACCEPTED if i.instance_id != "api-01" else Probe.REFUSED for i in fleet(4)}
@@ -211,7 +224,7 @@ def test_many_leases_that_run_out_together_are_probed_and_who_accepts_stays() ->
 
 def test_while_probes_run_nobody_is_evicted_and_no_second_round_begins() -> None:
     table = table_with(*fleet(4))
-    sweep_until(table, 0, 3)
+    sweep_until(table, 0, 3, None)
     assert all(not o.probes for o in sweep_until(table, 3.2, 3.6))
     assert len(names(table)) == 4
 
@@ -244,8 +257,8 @@ def test_a_registry_that_is_cut_off_does_not_empty_the_fleet() -> None:
 def test_removals_are_forgotten_after_a_while() -> None:
     table = table_with(node())
     step(table, Cancel(node().identity), at(1))
-    step(table, Sweep(), at(1 + leases.RETENTION_S + 1))
-    assert table.records == {} and table.ended_s == {} and table.expires_s == {}
+    step(table, Sweep(), at(1 + leases.RETENTION_S + 3 + 1))
+    assert len(table) == 0 and table.ended == {} and not any(table.buckets)
 
 
 def told(name: str, *, beat: int = START_MS, lapsed: bool = False) -> Record:
@@ -257,7 +270,7 @@ def test_what_a_peer_tells_is_believed_for_what_is_left_of_the_lease() -> None:
     step(table, Merge(((told("api-a-1"), 2.0),)), at(0))
     sweep_until(table, 0, 0.8)
     assert names(table) == ["api-a-1"]
-    step(table, Sweep(), at(1.01))
+    sweep(table, 1.01)
     assert names(table) == []
 
 
@@ -270,7 +283,7 @@ def test_hearing_the_same_beat_again_does_not_lengthen_a_lease() -> None:
     table = Table("here")
     for n in range(20):
         step(table, Merge(((told("api-a-1"), 0.0),)), at(n * 0.2))
-        step(table, Sweep(), at(n * 0.2))
+        sweep(table, n * 0.2)
     assert names(table) == []
 
 
@@ -288,5 +301,5 @@ def test_a_loaded_snapshot_gives_each_lease_one_fresh_duration() -> None:
     leases.load(table, [told("api-a-1"), told("api-b-1", lapsed=True)], at(0))
     sweep_until(table, 0, 2.8)
     assert names(table) == ["api-a-1"]
-    step(table, Sweep(), at(3.01))
+    sweep(table, 3.01)
     assert names(table) == []

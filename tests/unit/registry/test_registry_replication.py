@@ -46,8 +46,9 @@ def test_removals_of_what_was_never_known_are_not_asked_for() -> None:
 
 def exchange(asker: Ledger, answerer: Ledger, now: Moment) -> None:
     response = peering.reply(answerer, peering.question(asker), now)
-    peering.take(asker, response.records, (), now)
-    peering.reply(answerer, peering.news(asker, set(response.wanted), set(), now), now)
+    for told, wanted in peering.settlement(asker, response):
+        more = peering.reply(answerer, peering.settling(asker, told, wanted, now), now)
+        peering.take(asker, more.records, (), now)
 
 
 def test_one_exchange_makes_two_registries_equal_by_identity() -> None:
@@ -75,4 +76,5 @@ def test_news_of_heartbeats_carries_no_records() -> None:
     request = peering.news(here, set(), {identity}, later)
     assert request.records == ()
     peering.reply(there, request, later)
-    assert there.table.expires_s[identity] == 2.0 + 3.0
+    entry = there.table.find(identity)
+    assert entry is not None and entry.expires_s == 2.0 + 3.0
