@@ -46,6 +46,17 @@ class Objects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """obstore's client options, such as `aws_region` or `endpoint`."""
 
 
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The certificate that gateways show; both paths empty: there is none, and no HTTPS."""
+
+    certificate: str = ""
+    """A PEM file with the full chain, absolute or relative to the data folder."""
+    key: str = ""
+    """The PEM file of its private key, without a password."""
+    port: int = 8443
+    """The port of HTTPS (TCP) and HTTP/3 (UDP)."""
+
+
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one region."""
 
@@ -56,6 +67,9 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The address the public port listens on. `0.0.0.0` opens it to the network."""
     port: int = 8080
     """The public port; when taken, the next free one is chosen and said."""
+    public_url: str = ""
+    """What viewers call the region, when it is not what the machine would say; links begin with it."""
+    tls: Tls = Tls()
     timings: Timings = Timings()
     counts: Counts = Counts()
     objects: Objects = Objects()
@@ -98,7 +112,37 @@ def _first_wrong(region: Region) -> tuple[str, object, str] | None:
             return "zones", zone, "lower-case letters and digits, at most 8, first a letter"
     if region.timings.lease_s < 2 * region.timings.heartbeat_s:
         return "timings.lease_s", region.timings.lease_s, "at least two heartbeats"
+    wrong = _wrong_tls(region) or _wrong_public_url(region)
+    if wrong is not None:
+        return wrong
     for role, count in msgspec.to_builtins(region.counts).items():
         if not 1 <= count <= 64:
             return f"counts.{role}", count, "1 to 64"
     return None
+
+
+def _wrong_tls(region: Region) -> tuple[str, object, str] | None:
+    tls = region.tls
+    if bool(tls.certificate) != bool(tls.key):
+        missing = "key" if tls.certificate else "certificate"
+        return f"tls.{missing}", "", "a path; certificate and key belong together"
+    if not 0 < tls.port < 65536 or (tls.certificate and tls.port == region.port):
+        return "tls.port", tls.port, "a port number, 1 to 65535, other than `port`"
+    return None
+
+
+def _wrong_public_url(region: Region) -> tuple[str, object, str] | None:
+    accepted = "http:// or https://, a host, perhaps a port, and nothing after it"
+    if region.public_url and not re.fullmatch(
+        r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?", region.public_url
+    ):
+        return "public_url", region.public_url, accepted
+    if region.tls.certificate and region.public_url.startswith("http://"):
+        return "public_url", region.public_url, "https:// when there is a certificate"
+    return None
+
+
+def certificate_files(region: Region, data_dir: Path) -> tuple[Path, Path] | None:
+    """Return the certificate's and the key's file, or None where the region has none."""
+    tls = region.tls
+    return (data_dir / tls.certificate, data_dir / tls.key) if tls.certificate else None

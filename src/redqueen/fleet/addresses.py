@@ -4,7 +4,7 @@ Decides by really binding, without SO_REUSEPORT, so that a port somebody listens
 for free; what our own living processes hold stays theirs. Ports of nodes are chosen below the
 kernel's ephemeral range, so that no outgoing connection sits on them when a node restarts.
 Refuses hosts this machine does not have and ports it may not open. Enter at `zone_hosts`,
-`node_port`, `choose_public_port`.
+`node_port`, `choose_public_port`, `region_url`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
+from redqueen.config import Region
 from redqueen.errors import Exhausted, InvalidInput
 
 _LOWEST = 20_000
@@ -113,7 +114,28 @@ def _may_bind(host: str, port: int) -> bool:
     ) from error
 
 
+def check_tls_port(host: str, port: int) -> None:
+    """Raise Exhausted if somebody has the port of HTTPS, which is never chosen anew: links name it."""
+    if not _may_bind(host, port):
+        raise Exhausted("fleet.tls_port", f"Port {port} is taken", hint="Free it, or set `tls.port` in redqueen.toml")
+
+
 def public_url(host: str, port: int) -> str:
     """Return the address to show for a listening host: loopback where it listens everywhere."""
     shown = {"0.0.0.0": _EVERYWHERE, "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def region_url(region: Region, port: int) -> str:
+    """Return what viewers call the region: `public_url`, or HTTPS where there is a certificate, or `port` of `host`."""
+    if region.public_url:
+        return region.public_url.rstrip("/")
+    if region.tls.certificate:
+        return public_url(region.host, region.tls.port).replace("http:", "https:", 1)
+    return public_url(region.host, port)
+
+
+def tools_url(region: Region, port: int) -> str:
+    """Return where this machine's own tools reach the region, by plain HTTP; see the gateway's listeners."""
+    here = region.host.startswith("127.") or region.host == "::1"
+    return public_url(region.host if here or not region.tls.certificate else _EVERYWHERE, port)
