@@ -17,7 +17,16 @@ from redqueen.registry.model import Action, DataCenter, Instance, Pages, Record,
 
 Document = dict[str, object]
 
+_STATUSES = {str(status): status for status in Status}
+_PAGES = ("homePageUrl", "statusPageUrl", "healthCheckUrl", "secureHealthCheckUrl")
+_NO_PAGES = Pages()
+_DEFAULT = DataCenter()
 _AMAZON = "com.netflix.appinfo.AmazonInfo"
+_DATA_CENTERS = {"MyOwn": _DEFAULT.kind, "Netflix": _DEFAULT.kind, "Amazon": _AMAZON}
+"""The names that Java clients know (any other makes them drop a whole answer), and the class of each."""
+_MOST_INT = 2**31 - 1
+"""Java clients read leases and countries as int: one that is greater makes them drop a whole answer."""
+_MOST_LONG = 10**15
 _MISSING = "The registration is not complete"
 
 
@@ -25,13 +34,13 @@ def read_instance(document: object, now_ms: int) -> Instance:
     """Read `{"instance": {...}}`, or the inner part. Raises InvalidInput naming the field."""
     outer = _mapping(document)
     fields = _mapping(outer.get("instance")) or outer
-    app = _needed(fields, "app").upper()
-    metadata = _strings(fields.get("metadata"))
-    lease = _mapping(fields.get("leaseInfo"))
-    port, port_enabled = _port(fields.get("port"), default=7001, enabled=True)
-    secure_port, secure_port_enabled = _port(fields.get("securePort"), default=7002, enabled=False)
+    get = fields.get
+    metadata = _strings(get("metadata"))
+    lease = _mapping(get("leaseInfo"))
+    port, port_enabled = _port(get("port"), default=7001, enabled=True)
+    secure_port, secure_port_enabled = _port(get("securePort"), default=7002, enabled=False)
     return Instance(
-        app=app,
+        app=_needed(fields, "app").upper(),
         instance_id=_needed(fields, "instanceId"),
         host=_needed(fields, "hostName"),
         ip=_needed(fields, "ipAddr"),
@@ -39,54 +48,64 @@ def read_instance(document: object, now_ms: int) -> Instance:
         port_enabled=port_enabled,
         secure_port=secure_port,
         secure_port_enabled=secure_port_enabled,
-        status=read_status(fields.get("status") or "UP"),
-        override=read_status(fields.get("overriddenStatus") or fields.get("overriddenstatus") or "UNKNOWN"),
+        status=read_status(get("status") or "UP"),
+        override=read_status(get("overriddenStatus") or get("overriddenstatus") or "UNKNOWN"),
         zone=metadata.get("zone", ""),
         version=metadata.get("version", ""),
         metadata=metadata,
-        lease_s=max(1.0, _number(lease.get("durationInSecs"), 90.0)),
-        renewal_s=max(1.0, _number(lease.get("renewalIntervalInSecs"), 30.0)),
-        dirty_at_ms=int(_number(fields.get("lastDirtyTimestamp"), float(now_ms))),
-        vip=_text(fields.get("vipAddress")),
-        secure_vip=_text(fields.get("secureVipAddress")),
+        lease_s=float(_seconds(lease.get("durationInSecs"), 90)),
+        renewal_s=float(_seconds(lease.get("renewalIntervalInSecs"), 30)),
+        dirty_at_ms=_number(get("lastDirtyTimestamp"), now_ms, _MOST_LONG),
+        vip=_text(get("vipAddress")),
+        secure_vip=_text(get("secureVipAddress")),
         pages=_read_pages(fields),
-        data_center=_read_data_center(fields.get("dataCenterInfo")),
-        country_id=int(_number(fields.get("countryId"), 1.0)),
-        group=_text(fields.get("appGroupName")),
-        scaling_group=_text(fields.get("asgName")),
+        data_center=_read_data_center(get("dataCenterInfo")),
+        country_id=_number(get("countryId"), 1, _MOST_INT),
+        group=_text(get("appGroupName")),
+        scaling_group=_text(get("asgName")),
     )
 
 
 def read_status(value: object) -> Status:
     """Read one of Eureka's five words. Raises InvalidInput."""
-    try:
-        return Status(_text(value).upper())
-    except ValueError as error:
+    status = _STATUSES.get(value) if isinstance(value, str) else None
+    if status is None:
+        status = _STATUSES.get(_text(value).upper())
+    if status is None:
         raise InvalidInput(
             "registry.status", f"{_text(value)[:40]!r} is not a status", hint=f"Use one of {', '.join(Status)}"
-        ) from error
+        )
+    return status
 
 
 def _read_pages(fields: Mapping[str, object]) -> Pages:
-    names = ("homePageUrl", "statusPageUrl", "healthCheckUrl", "secureHealthCheckUrl")
-    return Pages(*(_text(fields.get(name)) for name in names))
+    home, status, health, secure = (_text(fields.get(name)) for name in _PAGES)
+    return Pages(home, status, health, secure) if home or status or health or secure else _NO_PAGES
 
 
 def _read_data_center(value: object) -> DataCenter:
+    """Read where it runs. The class is what belongs to the name: readers build objects of it."""
     fields = _mapping(value)
     name = _text(fields.get("name"))
     if not name:
         raise InvalidInput("registry.instance", _MISSING, why="dataCenterInfo.name is missing", hint="Send it")
-    kind = _text(fields.get("@class")) or (_AMAZON if name == "Amazon" else DataCenter().kind)
-    return DataCenter(kind=kind, name=name, metadata=_strings(fields.get("metadata")))
+    kind = _DATA_CENTERS.get(name)
+    if kind is None:
+        hint = f"Use one of {', '.join(_DATA_CENTERS)}"
+        raise InvalidInput("registry.instance", f"{name[:40]!r} is not a name for dataCenterInfo", hint=hint)
+    metadata = _strings(fields.get("metadata"))
+    return DataCenter(kind, name, metadata) if metadata or name != _DEFAULT.name else _DEFAULT
 
 
 def _port(value: object, *, default: int, enabled: bool) -> tuple[int, bool]:
-    fields = _mapping(value)
-    number = int(_number(fields.get("$") if fields else value, float(default)))
-    if not 0 <= number < 65536:
+    said: object = enabled
+    if isinstance(value, dict):
+        fields = cast(Document, value)
+        value, said = fields.get("$"), fields.get("@enabled", enabled)
+    number = _number(value, default, _MOST_LONG)
+    if number > 65535:
         raise InvalidInput("registry.instance", f"{number} is not a port", hint="Use 0 to 65535")
-    return number, _text(fields.get("@enabled", enabled)).lower() == "true"
+    return number, said is True or _text(said).lower() == "true"
 
 
 def _needed(fields: Mapping[str, object], name: str) -> str:
@@ -101,7 +120,8 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _strings(value: object) -> dict[str, str]:
-    return {k: _text(v) for k, v in _mapping(value).items() if not k.startswith("@")}
+    """Read a map of texts. Attributes (`@class`) are left out: they would name classes to readers."""
+    return {k: v if isinstance(v, str) else _text(v) for k, v in _mapping(value).items() if k[:1] != "@"}
 
 
 def _text(value: object) -> str:
@@ -112,16 +132,22 @@ def _text(value: object) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
-def _number(value: object, default: float) -> float:
+def _seconds(value: object, default: int) -> int:
+    return max(1, _number(value, default, _MOST_INT))
+
+
+def _number(value: object, default: int, most: int) -> int:
+    """Read a whole number of at most `most` (no less than 0). Raises InvalidInput."""
+    if type(value) is int:
+        return min(max(value, 0), most)
+    text = _text(value)
     try:
-        number = float(_text(value) or default)
+        number = float(text) if text else float(default)
     except ValueError as error:
-        raise InvalidInput(
-            "registry.instance", f"{_text(value)[:40]!r} is not a number", hint="Send a number"
-        ) from error
+        raise InvalidInput("registry.instance", f"{text[:40]!r} is not a number", hint="Send a number") from error
     if not math.isfinite(number):
         raise InvalidInput("registry.instance", f"{number} is not a finite number", hint="Send a number")
-    return min(max(number, 0.0), 1e15)
+    return int(min(max(number, 0.0), float(most)))
 
 
 def write_instance(record: Record, action: Action) -> Document:
