@@ -110,16 +110,36 @@ def limit(numbers: dict[str, int]) -> None:
         resource.setrlimit(resource_kind, (value, value))
 
 
+def become_service(command: list[str], numbers: dict[str, int]) -> None:
+    """Tie this process to its starter, bound its data and its descriptors, become the command.
+
+    RLIMIT_DATA, not RLIMIT_AS: runtimes such as V8 and Go reserve far more addresses than they use.
+    """
+    tie_to(numbers["parent"])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    descriptors = numbers["descriptors"] if hard == resource.RLIM_INFINITY else min(numbers["descriptors"], hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    resource.setrlimit(resource.RLIMIT_DATA, (numbers["data"], numbers["data"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        os.execv(command[0], command)
+    except OSError as error:
+        sys.exit(f"{command[0]} cannot be run: {error.strerror}")
+
+
 def main(argv: list[str]) -> None:
     """Parse `--key=value … -- command`, confine this process, become the command.
 
-    With `--parent` it is an engine: tied to its starter, limited, without network. Without, it is
-    a server that outlives its starter, and only its view of the files is narrowed.
+    With `--descriptors` it is a declared service: tied to its starter and bounded. With `--parent`
+    it is an engine: tied to its starter, limited, without network. Without, it is a server that
+    outlives its starter, and only its view of the files is narrowed.
     """
     cut = argv.index("--")
     options = [option.removeprefix("--").partition("=") for option in argv[:cut]]
     command = argv[cut + 1 :]
     numbers = {key: int(value) for key, _, value in options if key not in ("read", "write")}
+    if "descriptors" in numbers:
+        become_service(command, numbers)
     engine = "parent" in numbers
     if engine:
         tie_to(numbers["parent"])

@@ -203,6 +203,38 @@ def spawn(
     return found or ProcessId(child.pid, 0.0)
 
 
+def attach(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, data_bytes: int, descriptors: int
+) -> tuple[ProcessId, int]:
+    """Start a process that dies with this one, bounded in memory and descriptors, in a session of its own.
+
+    Returns it with the reading end of a pipe that its output goes to; the caller closes that. Raises
+    Unavailable. The calling thread must live as long as the process: the kernel ties them.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    args = [sys.executable, "-I", "-S", _CONFINE, f"--parent={os.getpid()}"]
+    args += [f"--data={data_bytes}", f"--descriptors={descriptors}", "--", *argv]
+    try:
+        child = subprocess.Popen(  # noqa: S603 - argument list that the operator declared, no shell
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=writing,
+            start_new_session=True,
+            env=dict(env),
+            cwd=cwd,
+        )
+    except OSError as error:
+        os.close(reading)
+        raise Unavailable("process.start", f"Cannot start {argv[0]} in {cwd}", why=str(error)) from error
+    finally:
+        os.close(writing)
+    found = identify(child.pid)
+    child.returncode = 0  # the handle is let go on purpose: the child is known by pid and start time
+    return found or ProcessId(child.pid, 0.0), reading
+
+
 def confined(argv: Sequence[str], limits: Confinement) -> list[str]:
     """Wrap `argv` so that it runs under the limits, dies with its starter, and gains no rights."""
     args = [sys.executable, "-I", "-S", _CONFINE]

@@ -11,12 +11,13 @@ import argon2
 from redqueen.accounts.passwords import Passwords
 from redqueen.accounts.service import Accounts
 from redqueen.api.intake import UploadLimits, Uploads
-from redqueen.api.ports import FleetNode, FleetPicture, LogLine
+from redqueen.api.ports import FleetNode, FleetPicture, LogLine, ServiceCard
 from redqueen.api.services import Services
 from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.errors import NotFound
 from redqueen.events import Event
+from redqueen.fleet.declared import ServiceFile
 from redqueen.playback.service import Playback
 from redqueen.store.drivers.objects import ObstoreObjects
 from redqueen.store.ports import Records
@@ -81,6 +82,50 @@ class Fleet:
 
 
 @dataclass
+class Declared:
+    """Services that are up as soon as they are declared."""
+
+    files: dict[str, ServiceFile] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
+
+    async def all(self) -> list[ServiceCard]:
+        """Show them all."""
+        return [await self.get(name) for name in self.files]
+
+    async def get(self, name: str) -> ServiceCard:
+        """Show one."""
+        if name not in self.files:
+            raise NotFound("service.unknown", f"There is no service {name}", hint="Declare it")
+        return ServiceCard(
+            name=name,
+            state="up",
+            because="",
+            wanted=1,
+            ready=1,
+            revision=self.revisions[name],
+            instances=[],
+            file=self.files[name],
+        )
+
+    async def declare(self, file: ServiceFile) -> ServiceCard:
+        """Remember a service."""
+        self.files[file.name] = file
+        self.revisions[file.name] = self.revisions.get(file.name, 0) + 1
+        return await self.get(file.name)
+
+    async def restart(self, name: str) -> ServiceCard:
+        """Count a restart."""
+        await self.get(name)
+        self.revisions[name] += 1
+        return await self.get(name)
+
+    async def remove(self, name: str, revision: int | None) -> None:
+        """Forget a service."""
+        await self.get(name)
+        del self.files[name]
+
+
+@dataclass
 class Region:
     """An api node's services and what can be looked at beside them."""
 
@@ -107,7 +152,7 @@ def build(
     folder: Path, records: Records, clock: Clock, *, limits: UploadLimits | None = None, public_url: str = "http://tv"
 ) -> Region:
     """Put an api node together over `folder` and `records`."""
-    studio, fleet, events = Studio(), Fleet(), list[Event]()
+    studio, fleet, declared, events = Studio(), Fleet(), Declared(), list[Event]()
     (folder / "uploads").mkdir(exist_ok=True, parents=True)
     (folder / "objects").mkdir(exist_ok=True)
     objects = ObstoreObjects.folder(folder / "objects")
@@ -117,6 +162,6 @@ def build(
     playback = Playback(records, clock, accounts.media, public_url=public_url, link_ttl_s=3600)
     app = folder / "app"
     services = Services(
-        accounts, catalogue, playback, uploads, studio, fleet, clock, events.append, public_url, app_dir=app
+        accounts, catalogue, playback, uploads, studio, fleet, declared, clock, events.append, public_url, app_dir=app
     )
     return Region(services, studio, fleet, records, objects, folder, events)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -14,7 +13,9 @@ from redqueen.cli.client import ApiClient
 from redqueen.cli.picture import Lines
 from redqueen.cli.serving import Running, run_region
 from redqueen.config import Region
+from redqueen.fleet.declared import Wishes
 from redqueen.fleet.opening import Opening
+from redqueen.fleet.ports import SupervisorPorts
 
 NODE = """
 import http.server, json, os, pathlib, socketserver, sys, time
@@ -36,6 +37,13 @@ server.serve_forever() if spec["role"] == "gateway" else time.sleep(120)
 """
 
 
+class Asked:
+    """Nobody wishes for anything."""
+
+    async def read(self) -> Wishes:
+        return Wishes()
+
+
 class Parts:
     """A composition root whose stores are in memory."""
 
@@ -43,11 +51,11 @@ class Parts:
         credentials = {"address": public_url, "token": "t"}
         (data_dir / "credentials.json").write_text(json.dumps(credentials))
 
-    def make_supervisor_ports(self, data_dir: Path) -> tuple[Board, Ears, Callable[[], Awaitable[None]]]:
+    def make_supervisor_ports(self, data_dir: Path) -> SupervisorPorts:
         async def close() -> None:
             sys.stdout.write("closed\n")
 
-        return Board(), Ears(), close
+        return SupervisorPorts(Asked(), Board(), Ears(), close)
 
     def make_samples(self, data_dir: Path, client: ApiClient) -> None:
         sys.stdout.write(f"samples through {client.address}\n")

@@ -132,9 +132,11 @@ def options() -> Iterator[str]:
     """Give every verb with its long options, as `verb` and `verb --option`."""
     context = click.Context(redqueen)
     commands = {name: redqueen.get_command(context, name) for name in VERBS}
-    node = commands.pop("node")
-    assert isinstance(node, click.Group)
-    for name, command in {**commands, **{f"node {name}": command for name, command in node.commands.items()}}.items():
+    for name, group in list(commands.items()):
+        if isinstance(group, click.Group):
+            del commands[name]
+            commands |= {f"{name} {verb}": command for verb, command in group.commands.items()}
+    for name, command in commands.items():
         assert command is not None
         yield name
         for parameter in command.params:

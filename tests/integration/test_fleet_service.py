@@ -187,7 +187,7 @@ async def test_a_process_that_ended_before_anybody_waited_is_reaped(data_dir: Pa
     log = data_dir / "logs" / "x.log"
     process = processes.spawn(fake_argv(spec_path(data_dir, A)), log=log)
     await until(lambda: not processes.is_alive(process))
-    assert await driver.wait_exit(process) == "it exited with code 3"
+    assert await driver.wait_exit(A, process) == "it exited with code 3"
     with pytest.raises(ChildProcessError):
         os.waitpid(process.pid, os.WNOHANG)  # noqa: ASYNC222 - returns at once
 

@@ -18,7 +18,20 @@ from litestar.params import FromPath
 
 import redqueen
 from redqueen.accounts.model import Identity
-from redqueen.api import errors, fleet, guards, headers, health, home, playback, session, subtitles, titles, uploads
+from redqueen.api import (
+    declared,
+    errors,
+    fleet,
+    guards,
+    headers,
+    health,
+    home,
+    playback,
+    session,
+    subtitles,
+    titles,
+    uploads,
+)
 from redqueen.api.app_files import AppFiles
 from redqueen.api.services import Services
 from redqueen.catalogue.model import Title
@@ -48,6 +61,7 @@ def create_app(services: Services) -> Litestar:
             *subtitles.ROUTES,
             *uploads.ROUTES,
             *fleet.ROUTES,
+            *declared.ROUTES,
             *health.ROUTES,
         ],
         guards=[guards.require_identity],

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from redqueen.fleet.declared import ServiceFile
+
 
 class FleetNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One process of the region as the operator sees it."""
@@ -42,6 +44,58 @@ class LogLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     node: str
     line: str
+
+
+class ServiceInstance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One node of a service; `current` says whether it is what was last asked for."""
+
+    id: str
+    zone: str
+    state: str
+    pid: int | None
+    address: str
+    version: str
+    restarts: int
+    because: str
+    current: bool
+    spare: bool
+
+
+class ServiceCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A service as it is: `state` is up, starting, replacing or failing; `file` is absent for our own roles."""
+
+    name: str
+    state: str
+    because: str
+    wanted: int
+    ready: int
+    revision: int
+    instances: list[ServiceInstance]
+    file: ServiceFile | None
+
+
+class ServicesPort(Protocol):
+    """What keeps and runs declared services."""
+
+    async def all(self) -> list[ServiceCard]:
+        """Return every declared service, by name."""
+        ...
+
+    async def get(self, name: str) -> ServiceCard:
+        """Return one service, or one of the region's own roles. Raises NotFound."""
+        ...
+
+    async def declare(self, file: ServiceFile) -> ServiceCard:
+        """Keep a service as it shall be. Raises InvalidInput, Conflict."""
+        ...
+
+    async def restart(self, name: str) -> ServiceCard:
+        """Replace every instance by a fresh one. Raises NotFound, Conflict."""
+        ...
+
+    async def remove(self, name: str, revision: int | None) -> None:
+        """End a service, if it is still at that revision. Raises NotFound, Conflict."""
+        ...
 
 
 class StudioPort(Protocol):

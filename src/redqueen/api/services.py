@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.intake import Uploads
-from redqueen.api.ports import FleetPort, StudioPort
+from redqueen.api.ports import FleetPort, ServicesPort, StudioPort
 from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.events import Emit
@@ -27,6 +27,7 @@ class Services:
     uploads: Uploads
     studio: StudioPort
     fleet: FleetPort
+    declared: ServicesPort
     clock: Clock
     emit: Emit
     public_url: str

@@ -38,6 +38,7 @@ VERBS: Final = {
     "play-link": Verb("redqueen.cli.play_link", "play_link", "Print an address that ffplay or VLC plays."),
     "sign-in": Verb("redqueen.cli.sign_in", "sign_in", "Print a one-time sign-in address for the owner."),
     "node": Verb("redqueen.cli.node", "node", "Kill a node, to see that nobody notices."),
+    "service": Verb("redqueen.cli.service", "service", "Run any HTTP service as part of the region."),
     "logs": Verb("redqueen.cli.logs", "logs", "Show what the nodes have logged."),
     "doctor": Verb("redqueen.cli.doctor", "doctor", "Check what this machine offers."),
 }

@@ -27,17 +27,17 @@ from redqueen.cli.picture import Screen
 from redqueen.clock import SystemClock
 from redqueen.config import Region
 from redqueen.events import LogLines
+from redqueen.fleet import wishing
 from redqueen.fleet.backoff import Pace
+from redqueen.fleet.declared import Wishes
 from redqueen.fleet.drivers.local import LocalProcesses, node_argv
 from redqueen.fleet.opening import Opening, Planner, opened
-from redqueen.fleet.ports import ExitNotice, NodeBoard
+from redqueen.fleet.ports import SupervisorPorts
 from redqueen.fleet.service import Supervisor
 
 _LOOK_S = 0.1
 SLOW_S = 30.0
 """After so many seconds without an answer the user is told where to look."""
-
-SupervisorPorts = tuple[NodeBoard, ExitNotice, Callable[[], Any]]
 
 
 class Composition(Protocol):
@@ -48,7 +48,7 @@ class Composition(Protocol):
         ...
 
     def make_supervisor_ports(self, data_dir: Path) -> SupervisorPorts | Awaitable[SupervisorPorts]:
-        """Return the board, the exit notice, and what closes them."""
+        """Return the wishes, the board, the exit notice, and what closes them."""
         ...
 
     def make_samples(self, data_dir: Path, client: ApiClient) -> Any:
@@ -78,27 +78,35 @@ async def run_region(data_dir: Path, port: int | None, running: Running) -> None
         if opening.because:
             running.screen.tell(f"Using port {opening.public_port}: {opening.because}")
         await _settled(running.parts.prepare(data_dir, opening.region, opening.public_url))
-        board, notice, close = cast("SupervisorPorts", await _settled(running.parts.make_supervisor_ports(data_dir)))
+        ports = cast("SupervisorPorts", await _settled(running.parts.make_supervisor_ports(data_dir)))
         try:
-            await _supervise(opening, running, board, notice)
+            await _supervise(opening, running, ports)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                await _settled(close())
+                await _settled(ports.close())
 
 
-async def _supervise(opening: Opening, running: Running, board: NodeBoard, notice: ExitNotice) -> None:
+async def _supervise(opening: Opening, running: Running, ports: SupervisorPorts) -> None:
+    planner, emit, clock = Planner(opening, __version__), LogLines("supervisor", running.log), SystemClock()
+    planner.wish(wishing.remembered(opening.data_dir))
     supervisor = Supervisor(
-        Planner(opening, __version__),
+        planner,
         LocalProcesses(opening.data_dir, running.argv),
-        board=board,
-        notice=notice,
-        clock=SystemClock(),
-        emit=LogLines("supervisor", running.log),
+        board=ports.board,
+        notice=ports.notice,
+        clock=clock,
+        emit=emit,
         pace=Pace(stop_s=opening.region.timings.stop_s),
         on_views=running.screen.views,
     )
+
+    def take(wishes: Wishes) -> None:
+        planner.wish(wishes)
+        supervisor.replan()
+
     stop, hurry = anyio.Event(), anyio.Event()
     async with anyio.create_task_group() as group:
+        group.start_soon(wishing.follow, ports.wishes, opening.data_dir, take, clock, emit)
         group.start_soon(_on_signals, stop, hurry, running.screen)
         group.start_soon(_after_start, opening, running)
         await supervisor.run(stop, hurry)

@@ -23,6 +23,8 @@ class Pace:
     quarantine_s: float = 60.0
     stop_s: float = 10.0
     """From asking a node to leave until it is killed."""
+    settle_s: float = 1.0
+    """From a node's being up until every gateway surely sends it requests (they hear within 0.1 s)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,26 @@
-"""Region settings into the nodes there shall be: which roles, how many, in which zones.
+"""Region settings and declared services into the nodes there shall be: how many, in which zones.
 
 Decides the spread: the n nodes of a role go round the zones, each role beginning at a zone of
 its own, so that two of a role never share a zone (while there are two zones) and zones carry
-about the same. A change of one role's count moves no node of another. Ports and addresses are
-given by `addresses.py`. Enter at `desired` and `specs`.
+about the same. A change of one role's count moves no node of another. A service that can be
+replaced under load has a spare beside its nodes. Ports and addresses are given by `addresses.py`.
+Enter at `desired`, `declared` and `specs`.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from redqueen.config import Region
 from redqueen.errors import InvalidInput
-from redqueen.fleet.model import NodeSpec, Role
+from redqueen.fleet.declared import Wish, Wishes
+from redqueen.fleet.model import NodeSpec, Program, Role
 
 _BUILT_IN = (Role.REGISTRY, Role.GATEWAY, Role.API, Role.WORKER, Role.CONTROL)
+SPARED = frozenset({Role.API, Role.SERVICE})
+"""Roles that callers reach through gateways and that may have one node more while they are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,12 @@ class Share:
     version: str
     zone: str
     count: int
+    program: Program | None = None
+    revision: int = 0
+    first: int = 1
+    """The number of its first node."""
+    spare: bool = False
+    """Whether its node only stands in while the service's others are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +50,9 @@ class Addresses:
     public_port: int
 
 
-def desired(region: Region, version: str) -> tuple[Share, ...]:
-    """Return what the region's settings ask for, role by role, zone by zone."""
+def desired(region: Region, version: str, wishes: Wishes | None = None) -> tuple[Share, ...]:
+    """Return what the region's settings and the wishes ask for, role by role, zone by zone."""
+    wishes = wishes or Wishes()
     counts = {
         Role.REGISTRY: region.counts.registry,
         Role.GATEWAY: region.counts.gateway,
@@ -51,8 +63,40 @@ def desired(region: Region, version: str) -> tuple[Share, ...]:
     shares: list[Share] = []
     for index, role in enumerate(_BUILT_IN):
         zones = _spread(region.zones, counts[role], first=2 * index)
-        shares += [Share(role, role.value, version, zone, zones.count(zone)) for zone in region.zones if zone in zones]
+        shares += _with_spare(
+            [
+                Share(role, role.value, version, zone, zones.count(zone), revision=wishes.revision(role))
+                for zone in region.zones
+                if zone in zones
+            ]
+        )
+    for wish in wishes.services:
+        shares += declared(wish, region.zones)
     return tuple(shares)
+
+
+def declared(wish: Wish, zones: Sequence[str]) -> list[Share]:
+    """Return the shares of one declared service: the same in each zone, or its count spread over them."""
+    file = wish.file
+    if file.count is None:
+        placed = [zone for zone in zones for _ in range(file.count_per_zone or 1)]
+    else:
+        # Each service begins at a zone of its own, so that single instances do not all share the first.
+        placed = _spread(zones, file.count, first=zlib.crc32(file.name.encode()) % len(zones))
+    return _with_spare(
+        [
+            Share(Role.SERVICE, file.name, file.version, zone, placed.count(zone), file.program, wish.revision)
+            for zone in zones
+            if zone in placed
+        ]
+    )
+
+
+def _with_spare(shares: list[Share]) -> list[Share]:
+    """Give a service one node more, in the first of its zones, that stands by for replacements."""
+    if not shares or shares[0].role not in SPARED:
+        return shares
+    return [*shares, replace(shares[0], count=1, first=shares[0].count + 1, spare=True)]
 
 
 def _spread(zones: Sequence[str], count: int, *, first: int) -> list[str]:
@@ -60,8 +104,10 @@ def _spread(zones: Sequence[str], count: int, *, first: int) -> list[str]:
 
 
 def node_ids(shares: Sequence[Share]) -> tuple[tuple[str, Share], ...]:
-    """Name each node of each share: "<service>-<zone>-<n>", n from 1. Raises InvalidInput on a clash."""
-    named = tuple((f"{share.service}-{share.zone}-{n + 1}", share) for share in shares for n in range(share.count))
+    """Name each node of each share: "<service>-<zone>-<n>". Raises InvalidInput on a clash."""
+    named = tuple(
+        (f"{share.service}-{share.zone}-{share.first + n}", share) for share in shares for n in range(share.count)
+    )
     if len({node_id for node_id, _ in named}) < len(named):
         raise InvalidInput(
             "fleet.clash", "Two shares name the same nodes", hint="Give each service and zone one share only"
@@ -89,4 +135,7 @@ def _spec(node_id: str, share: Share, region: str, data_dir: str, addresses: Add
         data_dir=data_dir,
         public_host=addresses.public_host,
         public_port=addresses.public_port,
+        program=share.program,
+        revision=share.revision,
+        spare=share.spare,
     )

@@ -78,6 +78,8 @@ def node_view(
         state=state,
         restarts=restarts,
         because=because,
+        revision=spec.revision,
+        spare=spec.spare,
     )
 
 

@@ -8,7 +8,7 @@ also name each gateway's Envoy ("envoy-<zone>-<n>") and the "supervisor". Enter 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class NodeState(StrEnum):
 
     STARTING = "starting"
     UP = "up"
+    DOWN = "down"
     DRAINING = "draining"
     BACKOFF = "backoff"
     QUARANTINED = "quarantined"
@@ -38,8 +39,33 @@ class NodeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """What a declared service's node runs and watches; times in seconds, `directory` absolute."""
+
+    command: tuple[str, ...]
+    directory: str
+    health: str
+    owner: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    memory_bytes: int = 512 << 20
+    descriptors: int = 1024
+    start_s: float = 30.0
+    drain_s: float = 2.0
+    stop_s: float = 10.0
+
+    @property
+    def path(self) -> Path:
+        """Return the folder that the command runs in."""
+        return Path(self.directory)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """All that one node is told when it starts. `data_dir` is the region's folder, absolute."""
+    """All that one node is told when it starts. `data_dir` is the region's folder, absolute.
+
+    A new `revision` asks for a fresh process of the same settings; a `spare` runs only while the
+    service's other nodes are replaced.
+    """
 
     node_id: str
     role: Role
@@ -53,6 +79,9 @@ class NodeSpec:
     public_host: str
     public_port: int
     registry_urls: tuple[str, ...] = ()
+    program: Program | None = None
+    revision: int = 0
+    spare: bool = False
 
     @property
     def data_path(self) -> Path:
@@ -67,7 +96,7 @@ class NodeSpec:
     @property
     def digest(self) -> str:
         """Return a short content hash: two nodes with the same digest are interchangeable."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode(replace(self, spare=False))).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +115,5 @@ class NodeView:
     state: NodeState
     restarts: int = 0
     because: str = ""
+    revision: int = 0
+    spare: bool = False

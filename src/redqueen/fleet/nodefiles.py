@@ -1,8 +1,9 @@
 """The small files in a node's folder by which its process is known across supervisors.
 
 `node.json` is what the node was told, `process.json` which process it is, `ready.json` that this
-process is ready, `envoy.json` (written by a gateway's agent) which Envoy it keeps. All are
-replaced by rename. A node calls `load_spec` at its start and `mark_ready` once it serves.
+process is ready, `note.json` what it says about itself, `envoy.json` (written by a gateway's agent)
+which Envoy it keeps. All are replaced by rename. A node calls `load_spec` at its start and
+`mark_ready` once it serves.
 """
 
 from __future__ import annotations
@@ -20,12 +21,22 @@ from redqueen.processes import ProcessId, identify, is_alive
 
 MARK: Final = "REDQUEEN_REGION_DATA"
 """Environment variable of every process of a region: its data folder."""
+NODE_MARK: Final = "REDQUEEN_NODE"
+"""Environment variable of every process that a declared service's node started: the node's id."""
 
 
 class ReadyFile(msgspec.Struct, frozen=True):
     """`ready.json`: the process that said it is ready."""
 
     pid: int
+
+
+class NoteFile(msgspec.Struct, frozen=True):
+    """`note.json`: what a process says about itself, or why it ended."""
+
+    pid: int
+    because: str
+    ended: bool = False
 
 
 def nodes_dir(data_dir: Path) -> Path:
@@ -57,6 +68,22 @@ def is_ready(data_dir: Path, node_id: str, process: ProcessId) -> bool:
     """Tell whether exactly this process has said that it is ready."""
     found = read_json(nodes_dir(data_dir) / node_id / "ready.json", ReadyFile)
     return found is not None and found.pid == process.pid
+
+
+def unmark_ready(spec: NodeSpec) -> None:
+    """Say that this process, the node's own, is not ready any more."""
+    (spec.folder / "ready.json").unlink(missing_ok=True)
+
+
+def write_note(spec: NodeSpec, because: str, *, ended: bool = False) -> None:
+    """Say why this process, the node's own, is as it is; the supervisor shows it."""
+    write_json(spec.folder / "note.json", NoteFile(os.getpid(), because, ended))
+
+
+def read_note(data_dir: Path, node_id: str, process: ProcessId, *, ended: bool = False) -> str:
+    """Return what exactly this process has said about itself (or its end), empty if nothing."""
+    found = read_json(nodes_dir(data_dir) / node_id / "note.json", NoteFile)
+    return found.because if found is not None and found.pid == process.pid and found.ended == ended else ""
 
 
 def known_specs(data_dir: Path) -> dict[str, NodeSpec]:

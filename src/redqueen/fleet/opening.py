@@ -19,6 +19,7 @@ from redqueen import config
 from redqueen.fleet import addresses, nodefiles
 from redqueen.fleet.addresses import PublicPort
 from redqueen.fleet.datadir import SupervisorFile, locked, open_data_dir, read_json, unwritable, write_json
+from redqueen.fleet.declared import Wishes
 from redqueen.fleet.desired import Addresses, Share, desired, node_ids, specs
 from redqueen.fleet.model import NodeSpec, Role
 
@@ -77,16 +78,30 @@ def _public_port(data_dir: Path, region: config.Region, port: int | None) -> Pub
 
 
 class Planner:
-    """Gives the wanted specs of an opened region; asked again for a node that lost its port."""
+    """Gives the wanted specs of an opened region; asked again for a node that lost its port.
+
+    `shares` fixes what is wanted; otherwise it is what the settings and the wishes ask for.
+    """
 
     def __init__(self, opening: Opening, version: str, shares: tuple[Share, ...] | None = None) -> None:
         self._opening = opening
-        self._shares = desired(opening.region, version) if shares is None else shares
+        self._version = version
+        self._fixed = shares
+        self._shares: tuple[Share, ...] = ()
         self._hosts = addresses.zone_hosts(opening.region.zones)
         self._ports: dict[str, int] = {}
-        before = nodefiles.known_specs(opening.data_dir)
-        for node_id, share in node_ids(self._shares):
-            self._keep(node_id, share, before)
+        self.wish(Wishes())
+
+    def wish(self, wishes: Wishes) -> None:
+        """Take what is wished for from now on; nodes that stay wanted keep their ports."""
+        self._shares = desired(self._opening.region, self._version, wishes) if self._fixed is None else self._fixed
+        named = node_ids(self._shares)
+        wanted = {node_id for node_id, _ in named}
+        self._ports = {node_id: port for node_id, port in self._ports.items() if node_id in wanted}
+        before = nodefiles.known_specs(self._opening.data_dir)
+        for node_id, share in named:
+            if node_id not in self._ports:
+                self._keep(node_id, share, before)
         self._fill()
 
     def _keep(self, node_id: str, share: Share, before: Mapping[str, NodeSpec]) -> None:

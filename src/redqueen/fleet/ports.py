@@ -1,17 +1,35 @@
-"""What the fleet asks of others: a board to publish what it sees, and ears for an exit.
+"""What the fleet asks of others: what is wished for, a board to publish what it sees, ears for an exit.
 
-The supervisor works without either: when the board or the registries do not answer it still
-restarts nodes. The composition root adapts the board to the records and the notice to the
-registries; `NodeProcesses` is answered by `drivers/local.py`.
+The supervisor works without any: when the store or the registries do not answer it still restarts
+nodes, and the wishes it heard last stand. The composition root adapts wishes and board to the
+records and the notice to the registries; `NodeProcesses` is answered by `drivers/local.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from redqueen.fleet.declared import Wishes
 from redqueen.fleet.model import NodeSpec, NodeView
 from redqueen.processes import ProcessId
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a node's process says that it is ready, and what it says about it."""
+
+    ready: bool
+    because: str = ""
+
+
+class WishSource(Protocol):
+    """Where operators' wishes are kept."""
+
+    async def read(self) -> Wishes:
+        """Return all wishes of now; may raise, then the last known ones stand."""
+        ...
 
 
 class NodeBoard(Protocol):
@@ -57,18 +75,28 @@ class NodeProcesses(Protocol):
         """Start a node; it outlives its starter. Raises Unavailable."""
         ...
 
-    def is_ready(self, node_id: str, process: ProcessId) -> bool:
-        """Tell whether this very process has said that it is ready."""
+    def readiness(self, node_id: str, process: ProcessId) -> Readiness:
+        """Return what this very process has said about itself."""
         ...
 
     def end(self, process: ProcessId, *, at_once: bool) -> None:
         """Ask a node to finish and leave, or end it and its group at once."""
         ...
 
-    async def wait_exit(self, process: ProcessId) -> str:
-        """Return why the process ended, as soon as it has."""
+    async def wait_exit(self, node_id: str, process: ProcessId) -> str:
+        """Return why the node's process ended, as soon as it has; nothing of the node is left then."""
         ...
 
     def forget(self, node_id: str) -> None:
         """Drop what is known about a node that is not wanted any more."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorPorts:
+    """What the supervisor of a region is connected to, and what closes it."""
+
+    wishes: WishSource
+    board: NodeBoard
+    notice: ExitNotice
+    close: Callable[[], Awaitable[None]]

@@ -1,38 +1,20 @@
 """Desired nodes against observed ones: what to start, drain, stop or wait for, and why.
 
 Decides at most one action a node. A node is a slot: nothing is started in a slot where a process
-lives, so there are never more nodes than desired. A node whose settings changed is replaced when
-every other of its role is ready, one at a time. A node that was asked to leave is killed after
+lives, so there are never more nodes than desired, spares apart. A node whose settings changed is
+replaced as `rolling.py` says. A node that was asked to leave is killed after its own grace, or
 `stop_s`. Pure: no clock, no processes. Enter at `reconcile`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from redqueen.fleet.backoff import History, Pace
-from redqueen.fleet.model import Role
+from redqueen.fleet.rolling import Observed, Replacement, Wanted, needed, replacements
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A node that shall be: its role and the digest of its spec."""
-
-    role: Role
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """A slot as it is: whether a process lives in it, of which spec, and what happened before."""
-
-    role: Role
-    digest: str
-    alive: bool
-    ready: bool = False
-    draining_since: float | None = None
-    history: History = field(default_factory=History)
+__all__ = ["Action", "Drain", "Observed", "Start", "Stop", "Wait", "Wanted", "reconcile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,56 +58,57 @@ def reconcile(
 ) -> tuple[Action, ...]:
     """Return what to do now, in the order of `desired`, then of what is not desired any more."""
     actions: list[Action] = []
-    outdated = _next_outdated(desired, observed)
+    spares = needed(desired, observed, now, pace)
+    allowed = replacements(desired, observed, now, pace)
     for node_id, wanted in desired.items():
-        seen = observed.get(node_id)
-        if seen is None or not seen.alive:
-            actions.append(_start(node_id, seen.history if seen else History(), now))
-        elif seen.draining_since is not None:
-            actions.append(_leaving(node_id, seen.draining_since, now, pace))
-        elif node_id == outdated:
-            actions.append(Drain(node_id, "its settings have changed"))
-        elif seen.digest != wanted.digest:
-            actions.append(Wait(node_id, None, "its settings have changed; another of its role is not ready yet"))
+        if wanted.spare:
+            actions += _spare(node_id, wanted, observed.get(node_id), node_id in spares, now, pace)
+        else:
+            actions += _member(node_id, wanted, observed.get(node_id), allowed[wanted.group], now, pace)
     for node_id, seen in observed.items():
         if node_id not in desired and seen.alive:
-            if seen.draining_since is None:
-                actions.append(Drain(node_id, "it is not wanted any more"))
-            else:
-                actions.append(_leaving(node_id, seen.draining_since, now, pace))
+            actions.append(_leave(node_id, seen, "it is not wanted any more", now, pace))
     return tuple(actions)
 
 
-def _start(node_id: str, history: History, now: float) -> Action:
+def _member(
+    node_id: str, wanted: Wanted, seen: Observed | None, allowed: Replacement, now: float, pace: Pace
+) -> list[Action]:
+    if seen is None or not seen.alive:
+        return [_start(node_id, seen.history if seen else History(), now, "it is wanted and does not run")]
+    if seen.draining_since is not None or node_id == allowed.leaving:
+        return [_leave(node_id, seen, "its settings have changed", now, pace)]
+    if seen.digest != wanted.digest:
+        return [Wait(node_id, None, f"its settings have changed; {allowed.because or 'another is replaced first'}")]
+    return []
+
+
+def _spare(
+    node_id: str, wanted: Wanted, seen: Observed | None, is_needed: bool, now: float, pace: Pace
+) -> list[Action]:
+    if seen is None or not seen.alive:
+        return [_start(node_id, seen.history if seen else History(), now, _STANDS_IN)] if is_needed else []
+    if not is_needed:
+        return [_leave(node_id, seen, "the others serve again", now, pace)]
+    if seen.draining_since is not None or seen.digest != wanted.digest:
+        return [_leave(node_id, seen, "its settings have changed", now, pace)]
+    return []
+
+
+_STANDS_IN = "it stands in while the others are replaced"
+
+
+def _start(node_id: str, history: History, now: float, because: str) -> Action:
     if now >= history.retry_at:
-        return Start(node_id, history.because or "it is wanted and does not run")
+        return Start(node_id, history.because or because)
     return Wait(node_id, history.retry_at, history.because)
 
 
-def _leaving(node_id: str, since: float, now: float, pace: Pace) -> Action:
-    if now >= since + pace.stop_s:
-        return Stop(node_id, f"it did not leave within {pace.stop_s:g} s")
-    return Wait(node_id, since + pace.stop_s, "it was asked to leave")
-
-
-def _next_outdated(desired: Mapping[str, Wanted], observed: Mapping[str, Observed]) -> str | None:
-    """Choose the one node that may be replaced now: one that serves nobody, or one that others stand in for."""
-    outdated = [
-        node_id
-        for node_id, wanted in desired.items()
-        if node_id in observed and observed[node_id].alive and observed[node_id].digest != wanted.digest
-    ]
-    if any(observed[node_id].draining_since is not None for node_id in outdated):
-        return None
-    outdated.sort(key=lambda node_id: observed[node_id].ready)
-    return next((node_id for node_id in outdated if _may_be_replaced(node_id, desired, observed)), None)
-
-
-def _may_be_replaced(node_id: str, desired: Mapping[str, Wanted], observed: Mapping[str, Observed]) -> bool:
-    role = desired[node_id].role
-    others = [observed.get(other) for other, wanted in desired.items() if wanted.role is role and other != node_id]
-    return not observed[node_id].ready or all(_serves(other) for other in others)
-
-
-def _serves(seen: Observed | None) -> bool:
-    return seen is not None and seen.alive and seen.ready and seen.draining_since is None
+def _leave(node_id: str, seen: Observed, because: str, now: float, pace: Pace) -> Action:
+    """Ask the node to leave, wait for it, or kill it when it takes too long."""
+    if seen.draining_since is None:
+        return Drain(node_id, because)
+    stop_s = pace.stop_s if seen.stop_s is None else seen.stop_s
+    if now >= seen.draining_since + stop_s:
+        return Stop(node_id, f"it did not leave within {stop_s:g} s")
+    return Wait(node_id, seen.draining_since + stop_s, "it was asked to leave")

@@ -23,11 +23,13 @@ from redqueen.fleet.living import envoy_view, node_view, supervisor_view
 from redqueen.fleet.model import NodeSpec, NodeState, NodeView, Role
 from redqueen.fleet.ports import ExitNotice, NodeBoard, NodeProcesses
 from redqueen.fleet.reconcile import Drain, Observed, Start, Stop, Wait, Wanted, reconcile
+from redqueen.fleet.rolling import needed
 from redqueen.processes import ProcessId
 
 DRAIN_STAGES = (frozenset({Role.GATEWAY, Role.WORKER}), frozenset({Role.API, Role.CONTROL, Role.SERVICE}))
 """Who leaves first: those who let viewers in, then those who answer them; the registries last."""
 _BUSY_S, _QUIET_S = 0.1, 0.5
+_OWN_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ class _Slot:
     spec: NodeSpec
     process: ProcessId | None = None
     ready: bool = False
+    note: str = ""
     since: float = 0.0
+    ready_at: float = 0.0
     draining_since: float | None = None
     history: History = field(default_factory=History)
     waiting: str = ""
@@ -108,6 +112,15 @@ class Supervisor:
         self._wanted: dict[str, NodeSpec] = {}
         self._planned: frozenset[str] = frozenset()
         self._changed = anyio.Event()
+        self._leaving = False
+
+    def replan(self) -> None:
+        """Ask for the wanted specs again, since something else is wished for; ignored once the region drains."""
+        if self._leaving or not self._planned:
+            return
+        self._wanted = dict(self._plan(None))
+        self._planned = frozenset(self._wanted)
+        self._changed.set()
 
     async def run(self, stop: anyio.Event, hurry: anyio.Event | None = None) -> None:
         """Keep the region until `stop` is set, then drain it; `hurry` kills what still drains."""
@@ -122,6 +135,7 @@ class Supervisor:
             await self._adopt(group)
             while not stop.is_set():
                 await self._turn(group)
+            self._leaving = True
             await self._drain(group, hurry or anyio.Event())
             self._announcer.show(())
             await self._announcer.flush()
@@ -157,12 +171,12 @@ class Supervisor:
             self._emit(NodeAdopted(node_id, process.pid))
 
     def _watch(self, group: TaskGroup, node_id: str, slot: _Slot, process: ProcessId) -> None:
-        slot.process, slot.ready, slot.draining_since = process, False, None
+        slot.process, slot.ready, slot.note, slot.draining_since = process, False, "", None
         slot.since, slot.waiting = self._clock.monotonic(), ""
         group.start_soon(self._await_exit, node_id, slot, process)
 
     async def _await_exit(self, node_id: str, slot: _Slot, process: ProcessId) -> None:
-        because = await self._processes.wait_exit(process)
+        because = await self._processes.wait_exit(node_id, process)
         now = self._clock.monotonic()
         asked, lived_s = slot.draining_since is not None, now - slot.since
         if asked:
@@ -179,7 +193,9 @@ class Supervisor:
         self._changed = anyio.Event()
         self._look()
         now = self._clock.monotonic()
-        wanted = {node_id: Wanted(spec.role, spec.digest) for node_id, spec in self._wanted.items()}
+        wanted = self._desired()
+        for slot in self._slots.values():
+            slot.waiting = slot.waiting if slot.draining_since is not None else ""
         wake_at = now + (_BUSY_S if self._is_busy() else _QUIET_S)
         for action in reconcile(wanted, self._observed(), now, self._pace):
             match action:
@@ -194,17 +210,31 @@ class Supervisor:
         with anyio.move_on_after(max(0.0, wake_at - self._clock.monotonic())):
             await self._changed.wait()
 
+    def _desired(self) -> dict[str, Wanted]:
+        return {
+            node_id: Wanted(spec.role, spec.digest, spec.service, spec.spare) for node_id, spec in self._wanted.items()
+        }
+
     def _look(self) -> None:
+        now = self._clock.monotonic()
+        for node_id, slot in self._slots.items():
+            # A service may become unready again; our own nodes end instead.
+            if slot.process is not None and (not slot.ready or slot.spec.role is Role.SERVICE):
+                was_ready = slot.ready
+                seen = self._processes.readiness(node_id, slot.process)
+                slot.ready, slot.note = seen.ready, seen.because
+                slot.ready_at = slot.ready_at if was_ready else now
+        spares = needed(self._desired(), self._observed(), now, self._pace)
         for node_id, slot in list(self._slots.items()):
-            if slot.process is not None and not slot.ready:
-                slot.ready = self._processes.is_ready(node_id, slot.process)
-            if slot.process is None and node_id not in self._wanted:
-                if node_id not in self._planned:
+            wanted = self._wanted.get(node_id)
+            if slot.process is None and (wanted is None or (wanted.spare and node_id not in spares)):
+                if node_id not in self._planned or slot.spec.spare:
                     self._processes.forget(node_id)
                 del self._slots[node_id]
 
     def _is_busy(self) -> bool:
-        return len(self._slots) < len(self._wanted) or any(not slot.ready for slot in self._slots.values())
+        wanted = sum(not spec.spare for spec in self._wanted.values())
+        return len(self._slots) < wanted or any(not slot.ready for slot in self._slots.values())
 
     def _observed(self) -> dict[str, Observed]:
         return {
@@ -215,6 +245,8 @@ class Supervisor:
                 ready=slot.ready,
                 draining_since=slot.draining_since,
                 history=slot.history,
+                ready_at=slot.ready_at,
+                stop_s=_stop_s(slot.spec),
             )
             for node_id, slot in self._slots.items()
         }
@@ -281,6 +313,12 @@ def _state(slot: _Slot) -> NodeState:
 
 
 def _because(slot: _Slot) -> str:
-    if slot.waiting or not slot.history.because:
-        return slot.waiting
+    told = slot.waiting or slot.note
+    if told or not slot.history.because:
+        return told
     return f"started again: {slot.history.because}" if slot.process else slot.history.because
+
+
+def _stop_s(spec: NodeSpec) -> float | None:
+    """Return the seconds a node may take to leave: a service says so itself, and its node needs a moment more."""
+    return None if spec.program is None else spec.program.drain_s + spec.program.stop_s + _OWN_S

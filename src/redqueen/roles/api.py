@@ -12,6 +12,7 @@ from redqueen.playback.service import Playback
 from redqueen.roles.desk import FleetDesk
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
+from redqueen.roles.service_desk import ServiceDesk
 from redqueen.serving import serving
 
 _LINGER_S = 1.0
@@ -42,6 +43,7 @@ def make_services(node: Node) -> Services:
         uploads=product.uploads,
         studio=product.desk,
         fleet=FleetDesk(node, url),
+        declared=ServiceDesk(node),
         clock=node.clock,
         emit=node.emit,
         public_url=url,

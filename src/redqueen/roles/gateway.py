@@ -8,11 +8,13 @@ import anyio
 import anyio.abc
 
 from redqueen.accounts.keys import MediaKeys as SigningKeys
+from redqueen.api.declarations import gateway_sides
 from redqueen.gateway import agent
 from redqueen.gateway.model import Endpoint, EndpointStatus, GatewaySettings, MediaKeys, RouteInputs
 from redqueen.gateway.routes import default_routes
 from redqueen.registry.client import watch
 from redqueen.registry.model import Instance
+from redqueen.roles.declared import RecordWishes
 from redqueen.roles.node import Node
 
 
@@ -42,14 +44,16 @@ def _endpoint(instance: Instance) -> Endpoint:
 
 
 class ProductRoutes:
-    """The default routes, and the keys that media tokens are signed with."""
+    """The default routes, those of declared services, and the keys that media tokens are signed with."""
 
-    def __init__(self, keys: SigningKeys) -> None:
+    def __init__(self, keys: SigningKeys, wishes: RecordWishes) -> None:
         self._keys = keys
+        self._wishes = wishes
 
     async def read(self) -> RouteInputs:
         """Return the routes and media keys of now."""
-        return RouteInputs(default_routes(), MediaKeys(await self._keys.jwks()))
+        routes, services = gateway_sides((await self._wishes.read()).services)
+        return RouteInputs((*default_routes(), *routes), MediaKeys(await self._keys.jwks()), services=services)
 
 
 async def serve_gateway(node: Node) -> None:
@@ -68,7 +72,8 @@ async def serve_gateway(node: Node) -> None:
         log=spec.data_path / "logs" / f"{spec.node_id}.log",
         drain_s=node.region.timings.drain_s,
     )
-    endpoints, routes = RegistryEndpoints(node), ProductRoutes(SigningKeys(node.stores.records, node.clock))
+    records, clock = node.stores.records, node.clock
+    endpoints, routes = RegistryEndpoints(node), ProductRoutes(SigningKeys(records, clock), RecordWishes(records, clock))
     drain, ended = anyio.Event(), anyio.Event()
 
     async def keep(*, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -7,7 +7,6 @@ Used by `redqueen up`; safe to repeat. The operator's token is made once and kep
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -16,8 +15,10 @@ from redqueen import config
 from redqueen.accounts.service import Accounts
 from redqueen.clock import SystemClock
 from redqueen.fleet.datadir import read_json, registry_key, write_json
+from redqueen.fleet.ports import SupervisorPorts
 from redqueen.registry.rights import REGION, mint
 from redqueen.roles.board import RecordBoard, RegistryNotice
+from redqueen.roles.declared import RecordWishes
 from redqueen.roles.stores import Stores, open_records
 
 
@@ -45,13 +46,12 @@ async def prepare(data_dir: Path, region: config.Region, public_url: str) -> Non
         await stores.records.close()
 
 
-async def make_supervisor_ports(
-    data_dir: Path,
-) -> tuple[RecordBoard, RegistryNotice, Callable[[], Awaitable[None]]]:
-    """Return the fleet's board, the registries' ears, and what closes them."""
-    records = open_records(data_dir, SystemClock())
+async def make_supervisor_ports(data_dir: Path) -> SupervisorPorts:
+    """Return the operators' wishes, the fleet's board, the registries' ears, and what closes them."""
+    clock = SystemClock()
+    records = open_records(data_dir, clock)
     token = mint(registry_key(data_dir), REGION)
-    return RecordBoard(records), RegistryNotice(token), records.close
+    return SupervisorPorts(RecordWishes(records, clock), RecordBoard(records), RegistryNotice(token), records.close)
 
 
 async def make_samples(data_dir: Path, _: object) -> None:

@@ -45,7 +45,7 @@ def test_what_is_not_wanted_is_drained_once_and_killed_when_it_stays() -> None:
 def test_changed_settings_replace_one_node_at_a_time() -> None:
     assert decide({A: api("old"), B: api("old")}) == (
         Drain(A, "its settings have changed"),
-        Wait(B, None, "its settings have changed; another of its role is not ready yet"),
+        Wait(B, None, "its settings have changed; another is replaced first"),
     )
     leaving = decide({A: api("old", since=99.0), B: api("old")})
     assert [type(action) for action in leaving] == [Wait, Wait]

@@ -18,8 +18,10 @@ from typing import Final
 from redqueen import processes
 from redqueen.errors import Unavailable
 from redqueen.fleet import addresses, nodefiles
-from redqueen.fleet.datadir import write_json
+from redqueen.fleet.datadir import read_json, write_json
+from redqueen.fleet.drivers import strays
 from redqueen.fleet.model import NodeSpec, Role
+from redqueen.fleet.ports import Readiness
 from redqueen.processes import ProcessId
 
 LOG_LIMIT_BYTES: Final = 20 << 20
@@ -40,8 +42,14 @@ class LocalProcesses:
         self._environment = {**os.environ, nodefiles.MARK: str(data_dir)}
 
     def adopt(self) -> Mapping[str, tuple[NodeSpec, ProcessId]]:
-        """Return every node that lives already, also one whose process file was never written."""
+        """Return every node that lives already, also one whose process file was never written.
+
+        What was started by a declared service's node that is gone is ended: nobody watches it.
+        """
         self._recover()
+        for node_id, spec in self._specs().items():
+            if spec.role is Role.SERVICE and self._living(node_id) is None:
+                strays.end(self._data_dir, node_id)
         found = {node_id: (spec, self._living(node_id)) for node_id, spec in self._specs().items()}
         return {node_id: (spec, process) for node_id, (spec, process) in found.items() if process is not None}
 
@@ -80,8 +88,10 @@ class LocalProcesses:
         log = self._data_dir / "logs" / f"{spec.node_id}.log"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            (path.parent / "ready.json").unlink(missing_ok=True)
-            write_json(path, spec)
+            for name in ("ready.json", "note.json"):
+                (path.parent / name).unlink(missing_ok=True)
+            # A service's environment may hold secrets.
+            write_json(path, spec, mode=0o600)
             set_aside(log)
             process = processes.spawn(self._argv(path), log=log, env=self._environment)
             nodefiles.write_process(self._data_dir, spec.node_id, process)
@@ -89,9 +99,10 @@ class LocalProcesses:
             raise Unavailable("fleet.start", f"Cannot start {spec.node_id}", why=str(error)) from error
         return process
 
-    def is_ready(self, node_id: str, process: ProcessId) -> bool:
-        """Tell whether this very process has said that it is ready."""
-        return nodefiles.is_ready(self._data_dir, node_id, process)
+    def readiness(self, node_id: str, process: ProcessId) -> Readiness:
+        """Return what this very process has said about itself."""
+        note = nodefiles.read_note(self._data_dir, node_id, process)
+        return Readiness(nodefiles.is_ready(self._data_dir, node_id, process), note)
 
     def end(self, process: ProcessId, *, at_once: bool) -> None:
         """Send SIGTERM to the node, or SIGKILL to its group."""
@@ -100,14 +111,18 @@ class LocalProcesses:
         else:
             processes.send_signal(process, signal.SIGTERM)
 
-    async def wait_exit(self, process: ProcessId) -> str:
-        """Return why the process ended, as soon as it has."""
-        return exit_reason(await processes.wait_exit(process))
+    async def wait_exit(self, node_id: str, process: ProcessId) -> str:
+        """Return why the node's process ended, as soon as it has; what a service's node started ends with it."""
+        code = await processes.wait_exit(process)
+        spec = read_json(nodefiles.spec_path(self._data_dir, node_id), NodeSpec)
+        if spec is not None and spec.role is Role.SERVICE:
+            strays.end(self._data_dir, node_id)
+        return nodefiles.read_note(self._data_dir, node_id, process, ended=True) or exit_reason(code)
 
     def forget(self, node_id: str) -> None:
         """Drop what is known about a node that is not wanted any more; its scratch stays."""
         folder = nodefiles.nodes_dir(self._data_dir) / node_id
-        for name in ("node.json", "process.json", "ready.json"):
+        for name in ("node.json", "process.json", "ready.json", "note.json"):
             (folder / name).unlink(missing_ok=True)
 
 
