@@ -1,0 +1,3 @@
+module redqueen.example/constantrate
+
+go 1.21
