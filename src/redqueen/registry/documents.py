@@ -210,28 +210,24 @@ def _write_metadata(instance: Instance) -> dict[str, str]:
 
 
 def write_applications(
-    instances: Iterable[tuple[Record, Action]], *, delta_version: int, of_registry: Iterable[Record]
+    instances: Iterable[tuple[str, object]], *, delta_version: int, of_registry: Iterable[Record]
 ) -> Document:
-    """Write the outer document of many instances; the hash covers the living of `of_registry`."""
+    """Write the outer document of many instances, each with its application; the hash covers `of_registry`."""
+    groups: dict[str, list[object]] = {}
+    for app, instance in instances:
+        groups.setdefault(app, []).append(instance)
     return {
         "applications": {
             "versions__delta": str(delta_version),
             "apps__hashcode": hash_code(of_registry),
-            "application": _by_application(instances),
+            "application": [{"name": app, "instance": groups[app]} for app in sorted(groups)],
         }
     }
 
 
-def write_application(app: str, instances: Iterable[tuple[Record, Action]]) -> Document:
+def write_application(app: str, instances: list[object]) -> Document:
     """Write the outer document of one application."""
-    return {"application": {"name": app, "instance": [write_instance(r, a) for r, a in instances]}}
-
-
-def _by_application(instances: Iterable[tuple[Record, Action]]) -> list[Document]:
-    groups: dict[str, list[Document]] = {}
-    for record, action in instances:
-        groups.setdefault(record.instance.app, []).append(write_instance(record, action))
-    return [{"name": app, "instance": documents} for app, documents in sorted(groups.items())]
+    return {"application": {"name": app, "instance": instances}}
 
 
 def hash_code(records: Iterable[Record]) -> str:

@@ -16,6 +16,7 @@ from redqueen.registry import calls, history, leases, rights
 from redqueen.registry.calls import Event, Outcome, Renew, Reply
 from redqueen.registry.history import History
 from redqueen.registry.model import Change, Identity, Moment, Record
+from redqueen.registry.reads import Shelf
 from redqueen.registry.rights import ITSELF, Caller
 from redqueen.registry.table import Entry, Table
 
@@ -50,6 +51,7 @@ class Ledger:
         self.epoch = epoch
         self.table = Table(origin=epoch, own=own)
         self.history = History(base=now.wall_ms)
+        self.shelf = Shelf()
         self.outboxes: list[Outbox] = []
         self.changed = anyio.Event()
         self.dirty = False

@@ -7,24 +7,36 @@ cannot be read with a 400 that says why. Enter at `answer`. Facts: Netflix's res
 
 from __future__ import annotations
 
-import gzip
+import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
 
 from redqueen.errors import InvalidInput
-from redqueen.registry import calls, documents, history, xml
+from redqueen.registry import calls, documents, reads, xml
 from redqueen.registry.calls import Reply
 from redqueen.registry.documents import Document
 from redqueen.registry.ledger import Ledger
-from redqueen.registry.model import Action, Identity, Instance, Moment, Record
+from redqueen.registry.model import Action, Identity, Instance, Moment, Status
+from redqueen.registry.reads import Form, Written
 from redqueen.registry.rights import LOCAL, Caller
 
 MOST_BODY_BYTES = 1 << 20
-_WORTH_GZIP_BYTES = 512
+_MOST_METADATA_BYTES = 64 << 10
+"""Bytes of metadata that an instance may have gathered before single values are refused."""
+_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(?:\.0*)?\s*(?:,|$)")
+_HEADERS = {
+    (form, zipped): {
+        "content-type": form.value,
+        "vary": "accept, accept-encoding",
+        **({"content-encoding": "gzip"} if zipped else {}),
+    }
+    for form in Form
+    for zipped in (False, True)
+}
 _STATUS = {Reply.DONE: 200, Reply.UNKNOWN: 404, Reply.OUTDATED: 409, Reply.REFUSED: 403}
 
 
@@ -65,8 +77,8 @@ def answer(ledger: Ledger, request: Request, now: Moment) -> Response:
 
 def _route(ledger: Ledger, request: Request, now: Moment) -> Response:
     match request.method, request.segments:
-        case "GET", _:
-            return _read(ledger, request)
+        case "GET" | "HEAD", _:
+            return _read(ledger, request, now)
         case "POST", ("apps", app):
             return _register(ledger, app, request, now)
         case "PUT", ("apps", app, instance_id):
@@ -76,8 +88,7 @@ def _route(ledger: Ledger, request: Request, now: Moment) -> Response:
         case "PUT" | "DELETE", ("apps", app, instance_id, "status"):
             return _override(ledger, Identity(app.upper(), instance_id), request, now)
         case "PUT", ("apps", app, instance_id, "metadata"):
-            event = calls.SetMetadata(Identity(app.upper(), instance_id), request.query)
-            return _done(ledger, event, request, now)
+            return _metadata(ledger, Identity(app.upper(), instance_id), request, now)
         case "POST", ("peerreplication", "batch"):
             return _batch(ledger, request, now)
         case _:
@@ -99,14 +110,17 @@ def read_body(request: Request) -> object:
 
 
 def _unzipped(request: Request) -> bytes:
-    if request.headers.get("content-encoding", "").lower() != "gzip":
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding in ("", "identity"):
         return request.body
+    if coding not in ("gzip", "x-gzip"):
+        raise InvalidInput("registry.coding", f"{coding[:40]!r} is not a coding known here", hint="Send gzip or none")
     unzip = zlib.decompressobj(wbits=31)
     try:
         body = unzip.decompress(request.body, MOST_BODY_BYTES)
     except zlib.error as error:
         raise InvalidInput("registry.gzip", "The body is not gzip", why=str(error), hint="Correct it") from error
-    if unzip.unconsumed_tail or not unzip.eof:
+    if unzip.unconsumed_tail or unzip.unused_data or not unzip.eof:
         raise InvalidInput("registry.gzip", "The body is cut off or too large", hint="Send at most 1 MiB")
     return body
 
@@ -134,19 +148,36 @@ def _refused(outcome: calls.Outcome) -> Response:
 
 
 def _heartbeat(ledger: Ledger, identity: Identity, request: Request, now: Moment) -> Response:
-    dirty_at_ms = _stamp(request.query.get("lastDirtyTimestamp", ""))
-    event = calls.Renew(identity, dirty_at_ms, replicated=request.replicated)
-    reply = ledger.renew(event, now, request.caller)
-    if reply is not Reply.OUTDATED:
-        return Response(_STATUS[reply])
-    record = ledger.find(identity)
-    if record is not None:
-        return _write(request, {"instance": documents.write_instance(record, Action.ADDED)}, status=409)
+    query = request.query
+    event = calls.Renew(identity, _stamp(query.get("lastDirtyTimestamp", "")), replicated=request.replicated)
+    reply = _renew(ledger, event, query.get("overriddenstatus", ""), now, request.caller)
+    if reply is Reply.OUTDATED and (record := ledger.find(identity)) is not None:
+        form = _form(request)
+        return _written(reads.encode(reads.single(record), form, zipped=_takes_gzip(request)), form, 409)
     return Response(_STATUS[reply])
+
+
+def _renew(ledger: Ledger, event: calls.Renew, overridden: str, now: Moment, by: Caller) -> Reply:
+    """Take a heartbeat. A peer that knows a newer instance than we do also knows its override better."""
+    reply = ledger.renew(event, now, by)
+    if event.replicated and reply is Reply.UNKNOWN and overridden not in ("", Status.UNKNOWN):
+        ledger.apply(calls.Override(event.identity, documents.read_status(overridden)), now, by)
+    return reply
 
 
 def _stamp(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 20 else None
+
+
+def _metadata(ledger: Ledger, identity: Identity, request: Request, now: Moment) -> Response:
+    """Lay the query over the metadata. Attributes are left out: they would name classes to readers."""
+    values = {key: value for key, value in request.query.items() if key[:1] != "@"}
+    record = ledger.find(identity)
+    if record is not None:
+        merged = {**record.instance.metadata, **values}
+        if sum(len(key) + len(value) for key, value in merged.items()) > _MOST_METADATA_BYTES:
+            raise InvalidInput("registry.metadata", "The instance has too much metadata", hint="Use at most 64 KiB")
+    return _done(ledger, calls.SetMetadata(identity, values), request, now)
 
 
 def _override(ledger: Ledger, identity: Identity, request: Request, now: Moment) -> Response:
@@ -157,69 +188,29 @@ def _override(ledger: Ledger, identity: Identity, request: Request, now: Moment)
     return _done(ledger, calls.ClearOverride(identity, fallback), request, now)
 
 
-def _read(ledger: Ledger, request: Request) -> Response:
-    match request.segments:
-        case ("apps",):
-            return _write(request, _applications(ledger, ledger.living()))
-        case ("apps", "delta"):
-            return _write(request, _delta(ledger))
-        case ("apps", app):
-            found = [r for r in ledger.living() if r.instance.app == app.upper()]
-            return _found(request, found, lambda: documents.write_application(app.upper(), _added(found)))
-        case ("apps", app, instance_id):
-            record = ledger.find(Identity(app.upper(), instance_id))
-            return _found(request, [record] if record else [], lambda: _single(record))
-        case ("instances", instance_id):
-            found = [r for r in ledger.living() if r.instance.instance_id == instance_id]
-            return _found(request, found, lambda: _single(found[0]))
-        case ("vips", vip):
-            found = [r for r in ledger.living() if _named(r.instance.vip, vip)]
-            return _found(request, found, lambda: _applications(ledger, found))
-        case ("svips", vip):
-            found = [r for r in ledger.living() if _named(r.instance.secure_vip, vip)]
-            return _found(request, found, lambda: _applications(ledger, found))
-        case _:
-            return Response(404)
-
-
-def _named(addresses: str, wanted: str) -> bool:
-    return wanted.lower() in (a.strip().lower() for a in addresses.split(","))
-
-
-def _added(records: Iterable[Record]) -> list[tuple[Record, Action]]:
-    return [(record, Action.ADDED) for record in records]
-
-
-def _single(record: Record | None) -> Document:
-    return {} if record is None else {"instance": documents.write_instance(record, Action.ADDED)}
-
-
-def _applications(ledger: Ledger, records: list[Record]) -> Document:
-    """Write a full answer: it carries version 1, and the hash of exactly what it holds."""
-    return documents.write_applications(_added(records), delta_version=1, of_registry=records)
-
-
-def _delta(ledger: Ledger) -> Document:
-    changes = history.delta(ledger.history)
-    return documents.write_applications(
-        [(change.record, change.action) for change in changes],
-        delta_version=history.delta_version(ledger.history),
-        of_registry=ledger.living(),
+def _read(ledger: Ledger, request: Request, now: Moment) -> Response:
+    form, zipped = _form(request), _takes_gzip(request)
+    found = reads.answer(
+        ledger.shelf, ledger.table, ledger.history, request.segments, form, zipped=zipped, now_s=now.mono_s
     )
+    return Response(404) if found is None else _written(found, form)
 
 
-def _found(request: Request, records: list[Record], document: Callable[[], Document]) -> Response:
-    return _write(request, document()) if records else Response(404)
+def _form(request: Request) -> Form:
+    """Decide the form: XML unless the client names JSON."""
+    return Form.JSON if "json" in request.headers.get("accept", "").lower() else Form.XML
 
 
-def _write(request: Request, document: Document, *, status: int = 200) -> Response:
-    """Encode a document as the client asked: XML unless it names JSON; gzip if it takes it."""
-    json = "json" in request.headers.get("accept", "")
-    body = msgspec.json.encode(document) if json else xml.write(document)
-    headers = {"content-type": "application/json" if json else "application/xml", "vary": "accept, accept-encoding"}
-    if len(body) >= _WORTH_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(status, gzip.compress(body, 5), {**headers, "content-encoding": "gzip"})
-    return Response(status, body, headers)
+def _takes_gzip(request: Request) -> bool:
+    """Tell whether the client takes gzip (a quality of 0 says that it does not)."""
+    accepted = request.headers.get("accept-encoding", "")
+    if "gzip" not in accepted:
+        return False
+    return _NO_GZIP.search(accepted) is None
+
+
+def _written(written: Written, form: Form, status: int = 200) -> Response:
+    return Response(status, written.body, _HEADERS[form, written.zipped])
 
 
 class _Handed(msgspec.Struct, rename="camel"):
@@ -257,8 +248,7 @@ def _handed(ledger: Ledger, entry: _Handed, now: Moment, by: Caller) -> Document
     except InvalidInput:
         return {"statusCode": 400}
     document: Document = {"statusCode": _STATUS[reply]}
-    record = ledger.find(identity)
-    if reply is Reply.OUTDATED and record is not None:
+    if reply is Reply.OUTDATED and (record := ledger.find(identity)) is not None:
         document["responseEntity"] = documents.write_instance(record, Action.ADDED)
     return document
 
@@ -267,10 +257,12 @@ def _apply_handed(ledger: Ledger, identity: Identity, entry: _Handed, now: Momen
     match entry.action:
         case "Register":
             instance: Instance = documents.read_instance(entry.instance_info, now.wall_ms)
+            if instance.identity != identity:
+                raise InvalidInput("registry.batch", "The entry names another instance", hint="Use one name")
             return ledger.apply(calls.Register(instance), now, by).reply
         case "Heartbeat":
             event = calls.Renew(identity, _stamp(str(entry.last_dirty_timestamp or "")), replicated=True)
-            return ledger.apply(event, now, by).reply
+            return _renew(ledger, event, entry.overridden_status or "", now, by)
         case "Cancel":
             return ledger.apply(calls.Cancel(identity), now, by).reply
         case "StatusUpdate":
