@@ -11,20 +11,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from redqueen import processes
 from redqueen.clock import Clock
 from redqueen.confine import landlock_abi
 from redqueen.errors import InvalidInput, RedQueenError
 from redqueen.events import Emit
-from redqueen.gateway.compiler import compile
+from redqueen.gateway.compiler import Compiler, compile
 from redqueen.gateway.envoy_admin import admin_client
 from redqueen.gateway.envoy_process import Envoy, EnvoyHouse, restart_delay_s, short_lives
 from redqueen.gateway.model import (
     Endpoint,
     EndpointsLeftOut,
     EnvoyAdopted,
+    EnvoyHandoverFailed,
     EnvoyLost,
     EnvoyStarted,
     EnvoyUnconfined,
@@ -71,6 +72,7 @@ async def run(
         agent = _Agent(settings, EnvoyHouse(settings, client, clock), clock, emit, report, on_envoy)
         agent.prepare()
         async with anyio.create_task_group() as group:
+            agent.within(group)
             group.start_soon(agent.follow, "endpoints", lambda: agent.follow_endpoints(endpoint_source))
             group.start_soon(agent.follow, "routes", lambda: agent.poll_routes(route_source))
             await agent.first_snapshot()
@@ -113,9 +115,16 @@ class _Agent:
         self._heard: dict[str, bool] = {}
         self._changed = anyio.Event()
         self._envoy: Envoy | None = None
+        self._taken = anyio.Event()
+        self._leaving: list[Envoy] = []
         self._draining = False
         self._left_out: tuple[str, ...] = ()
         self._compiled: tuple[Inputs, Snapshot | None] | None = None
+        self._compiler = Compiler()
+
+    def within(self, group: TaskGroup) -> None:
+        """Take the group that background work belongs to."""
+        self._group = group
 
     def prepare(self) -> None:
         """Make the folders, and say so if the kernel cannot keep Envoy inside them."""
@@ -214,6 +223,8 @@ class _Agent:
             endpoints=endpoints,
             routes=routes.routes,
             media_keys=routes.media,
+            services=routes.services,
+            own_hosts=routes.own_hosts,
         )
 
     def _compile(self, endpoints: tuple[Endpoint, ...], routes: RouteInputs) -> Snapshot | None:
@@ -224,7 +235,7 @@ class _Agent:
 
     def _compile_now(self, inputs: Inputs) -> Snapshot | None:
         try:
-            snapshot = compile(inputs)
+            snapshot = self._compiler.compile(inputs)
         except InvalidInput as error:
             self._publisher.refuse("", str(error))
             return None
@@ -257,16 +268,19 @@ class _Agent:
             await self._clock.sleep(delay_s)
 
     async def _start(self, because: str) -> None:
-        began = self._clock.monotonic()
         try:
-            started = await self._house.start()
+            await self._born(self._house.start, because)
         except RedQueenError as error:
             self._emit(EnvoyLost(0, str(error), 0.0))
-            return
-        self._take(started, because=because, took_ms=(self._clock.monotonic() - began) * 1000)
+
+    async def _born(self, start: Callable[[], Awaitable[Envoy]], because: str) -> None:
+        began = self._clock.monotonic()
+        self._take(await start(), because=because, took_ms=(self._clock.monotonic() - began) * 1000)
 
     def _take(self, found: Envoy | None, *, because: str, took_ms: float = 0.0) -> None:
         self._envoy = found
+        self._taken.set()
+        self._taken = anyio.Event()
         if found is None:
             return
         self._on_envoy(found.process)
@@ -288,7 +302,7 @@ class _Agent:
             self._emit(EnvoyLost(watched.process.pid, because, 0.0))
 
     async def _lost(self, watched: Envoy) -> str:
-        because = "it exited"
+        because, taken = "it exited", self._taken
         async with anyio.create_task_group() as group:
 
             async def check() -> None:
@@ -300,17 +314,35 @@ class _Agent:
                 because = f"it did not answer {CHECKS_UNTIL_HUNG} times"
                 self._house.kill(watched.process)
 
+            async def until_succeeded() -> None:
+                await taken.wait()
+                group.cancel_scope.cancel()
+
             group.start_soon(check)
+            group.start_soon(until_succeeded)
             await processes.wait_exit(watched.process)
             group.cancel_scope.cancel()
         return because
 
     async def _succeed(self, old: Envoy) -> None:
-        """Start an Envoy with the new flags beside the old one, on the same port, then drain the old."""
-        await self._start("flags or bootstrap changed")
+        """Have an Envoy with the new flags take the old one's sockets over, or else share its port and drain it."""
+        because = "flags, binary or bootstrap changed"
+        try:
+            await self._born(lambda: self._house.succeed(old), because)
+            end_old = self._house.outlive
+        except RedQueenError as error:
+            self._emit(EnvoyHandoverFailed(old.process.pid, str(error)))
+            await self._start(because)
+            end_old = self._house.drain
         if self._envoy is not None and self._envoy is not old:
             await self._publisher.confirm_all(self._envoy, newborn=True)
-            await self._house.drain(old)
+            # In the background: the newcomer's snapshots must not wait for the old one's last clients.
+            self._leaving.append(old)
+            self._group.start_soon(self._let_go, old, end_old)
+
+    async def _let_go(self, old: Envoy, end: Callable[[Envoy], Awaitable[None]]) -> None:
+        await end(old)
+        self._leaving.remove(old)
 
     async def drain(self) -> None:
         """Let clients move on, wait for requests in flight, end Envoy."""
@@ -318,3 +350,6 @@ class _Agent:
         if self._envoy is not None:
             await self._house.drain(self._envoy)
             self._on_envoy(None)
+        for old in self._leaving:
+            # Its successor is gone, so nobody else would end it.
+            await processes.stop(old.process, grace_s=1)

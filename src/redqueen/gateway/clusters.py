@@ -2,7 +2,7 @@
 
 Tuned for services of two nodes, where Envoy's defaults fail: a death fails half of all requests
 at once, an ejection takes half the capacity, and nobody may be left with no node at all. Refuses
-(leaves out, with the reason) endpoints that cannot be given requests. Enter at `clusters`,
+(leaves out, with the reason) endpoints that cannot be given requests. Enter at `cluster`,
 `usable`, `load_assignment`.
 """
 
@@ -12,17 +12,12 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from redqueen.gateway.envoy_json import TYPE
-from redqueen.gateway.model import Endpoint, EndpointStatus, LeftOut
+from redqueen.gateway.envoy_json import TYPE, seconds
+from redqueen.gateway.model import Endpoint, EndpointStatus, LeftOut, ServicePolicy, ZoneChoice
 
 CONNECTION_BUFFER_BYTES = 256 << 10
 OWN_ZONE_WEIGHT, OTHER_ZONE_WEIGHT = 4, 1
 _SERVED = {EndpointStatus.UP: "HEALTHY", EndpointStatus.OUT_OF_SERVICE: "DRAINING"}
-
-
-def clusters(services: Iterable[str], folder: str) -> list[dict[str, Any]]:
-    """Give one cluster for each service, in the order of their names."""
-    return [_cluster(service, folder) for service in sorted(set(services))]
 
 
 def endpoints_file(service: str) -> str:
@@ -30,10 +25,12 @@ def endpoints_file(service: str) -> str:
     return f"eds-{service}.json"
 
 
-def _cluster(service: str, folder: str) -> dict[str, Any]:
+def cluster(service: str, policy: ServicePolicy, folder: str) -> dict[str, Any]:
+    """Give a service's cluster: connections, limits and health; its endpoints are a file in `folder`."""
     return {
         "@type": TYPE + "envoy.config.cluster.v3.Cluster",
         "name": service,
+        "metadata": {"filter_metadata": {"redqueen": {"service": service}}},
         "type": "EDS",
         "eds_cluster_config": {
             "eds_config": {
@@ -43,7 +40,7 @@ def _cluster(service: str, folder: str) -> dict[str, Any]:
             }
         },
         # Loopback and LAN: a node that has not accepted after half a second is not there.
-        "connect_timeout": "0.5s",
+        "connect_timeout": seconds(policy.connect_timeout_s),
         # With weights this divides each weight by the requests in flight, so that load spills over to
         # other zones by itself, and a dead zone needs no second rule.
         "lb_policy": "LEAST_REQUEST",
@@ -54,19 +51,9 @@ def _cluster(service: str, folder: str) -> dict[str, Any]:
             # The default holds changes of health back for a second.
             "update_merge_window": "0s",
         },
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": 4096,
-                    "max_pending_requests": 4096,
-                    "max_requests": 4096,
-                    # One of two nodes dying fails half the requests in flight at once; all of them
-                    # may be tried again, up to 100 together, and above that a quarter of the load.
-                    "retry_budget": {"budget_percent": {"value": 25}, "min_retry_concurrency": 100},
-                }
-            ]
-        },
-        "outlier_detection": _outliers(),
+        # Envoy counts its two priorities apart: HIGH is playback's, DEFAULT everybody else's.
+        "circuit_breakers": {"thresholds": [_breaker(policy, "DEFAULT"), _breaker(policy, "HIGH")]},
+        "outlier_detection": _outliers(policy),
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -78,24 +65,39 @@ def _cluster(service: str, folder: str) -> dict[str, Any]:
     }
 
 
-def _outliers() -> dict[str, Any]:
+def _breaker(policy: ServicePolicy, priority: str) -> dict[str, Any]:
+    return {
+        "priority": priority,
+        "max_connections": policy.max_connections,
+        "max_pending_requests": policy.max_waiting,
+        "max_requests": policy.max_requests,
+        # One of two nodes dying fails half the requests in flight at once; all of them
+        # may be tried again, up to a fixed number together, and above that a share of the load.
+        "retry_budget": {
+            "budget_percent": {"value": policy.retry_percent},
+            "min_retry_concurrency": policy.retry_at_least,
+        },
+    }
+
+
+def _outliers(policy: ServicePolicy) -> dict[str, Any]:
     return {
         # Own failures (cannot connect, reset, time out) count apart from the service's own 5xx answers:
         # a bug in one route must not take nodes away.
         "split_external_local_origin_errors": True,
         "consecutive_local_origin_failure": 2,
         "enforcing_consecutive_local_origin_failure": 100,
-        "consecutive_gateway_failure": 5,
+        "consecutive_gateway_failure": policy.eject_after,
         "enforcing_consecutive_gateway_failure": 100,
         "enforcing_consecutive_5xx": 0,
         # Statistics over hosts need five of them.
         "enforcing_success_rate": 0,
         "enforcing_local_origin_success_rate": 0,
         "interval": "1s",
-        "base_ejection_time": "2s",
-        "max_ejection_time": "10s",
+        "base_ejection_time": seconds(policy.eject_s),
+        "max_ejection_time": seconds(5 * policy.eject_s),
         # Half: of two nodes one, of three one, and a single node never (hence not always_eject_one_host).
-        "max_ejection_percent": 50,
+        "max_ejection_percent": policy.eject_percent,
         "always_eject_one_host": False,
     }
 
@@ -137,25 +139,44 @@ def _unusable(endpoint: Endpoint) -> str | None:
     return f"host {endpoint.host} is not one host" if address.is_unspecified or address.is_multicast else None
 
 
-def load_assignment(service: str, endpoints: Iterable[Endpoint], zone: str) -> dict[str, Any]:
-    """Give the endpoints of one service, own zone first in weight; none is valid (503)."""
-    hosts = [_host(endpoint, zone) for endpoint in endpoints if endpoint.service == service]
+def load_assignment(
+    service: str, endpoints: Iterable[Endpoint], zone: str, choice: ZoneChoice = ZoneChoice.PREFER
+) -> dict[str, Any]:
+    """Give the endpoints of one service as seen from `zone`; none is valid (503)."""
+    chosen = [endpoint for endpoint in endpoints if endpoint.service == service]
     assignment: dict[str, Any] = {
         "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": service,
     }
+    groups = [chosen]
+    if choice is ZoneChoice.STAY:
+        groups = [[one for one in chosen if (one.zone == zone) is own] for own in (True, False)]
+        # All of the own zone's share as long as it is whole; what its dead nodes carried spills over.
+        assignment["policy"] = {"overprovisioning_factor": 100}
+    hosts = [[_host(endpoint, _weight(endpoint, zone, choice)) for endpoint in group] for group in groups if group]
     if hosts:
-        assignment["endpoints"] = [{"lb_endpoints": hosts}]
+        # Priorities must begin at 0: without a node in the own zone the others are first.
+        assignment["endpoints"] = [
+            {"lb_endpoints": group, **({"priority": priority} if priority else {})}
+            for priority, group in enumerate(hosts)
+        ]
     return assignment
 
 
-def _host(endpoint: Endpoint, zone: str) -> dict[str, Any]:
+def _weight(endpoint: Endpoint, zone: str, choice: ZoneChoice) -> int:
+    preferred = choice is ZoneChoice.PREFER and endpoint.zone == zone
+    return OWN_ZONE_WEIGHT if preferred else OTHER_ZONE_WEIGHT
+
+
+def _host(endpoint: Endpoint, weight: int) -> dict[str, Any]:
+    seen = {"zone": endpoint.zone, "version": endpoint.version, "node": endpoint.node_id}
     return {
         "endpoint": {
             "address": {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}},
             # Only for the access log: which node answered.
             "hostname": endpoint.node_id,
         },
+        "metadata": {"filter_metadata": {"redqueen": seen}},
         "health_status": _SERVED[endpoint.status],
-        "load_balancing_weight": OWN_ZONE_WEIGHT if endpoint.zone == zone else OTHER_ZONE_WEIGHT,
+        "load_balancing_weight": weight,
     }

@@ -136,7 +136,8 @@ def service_policy_of(declared: ServicePolicyDeclaration, *, where: str = "polic
             raise _refused(where, Wrong(key, value, f"{least:g} to {most:g}"))
     zone = ZoneChoice(_one_of(where, "zone", declared.zone, tuple(choice.value for choice in ZoneChoice)))
     fields: dict[str, Any] = msgspec.structs.asdict(declared)
-    return ServicePolicy(**{**fields, "zone": zone})
+    fields["zone"] = zone
+    return ServicePolicy(**fields)
 
 
 def checked_service_name(name: str, *, where: str = "service") -> str:

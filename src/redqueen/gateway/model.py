@@ -104,13 +104,13 @@ class Policy:
     priority: Priority = Priority.BROWSING
     slow_s: float | None = 0.5
     """Median answer in seconds above which prefetch is shed, browsing at four times this; None: never."""
-    never_shed_below: int = 64
+    never_shed_below: int = 256
     """Browsing requests in flight that are let through however slow the service is."""
     compress: bool = True
     """Whether text is compressed for clients that ask for it."""
     streaming: bool = False
     """Whether all answers are streams without end; without it only WebSocket and event streams are."""
-    stream_idle_timeout_s: float = 3600.0
+    stream_idle_timeout_s: float = 300.0
     """Seconds without a byte before a WebSocket or an event stream is ended."""
     cors: Cors | None = None
     request_headers: tuple[tuple[str, str], ...] = ()
@@ -245,6 +245,8 @@ class GatewaySettings:
     folder: Path
     log: Path
     drain_s: float = 2.0
+    handover_s: float = 15.0
+    """Seconds that a replaced Envoy has beyond the drain to finish what it has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,14 @@ class EnvoyAdopted(Event):
     """A living Envoy of an earlier agent was found and is kept."""
 
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyHandoverFailed(Event):
+    """An Envoy could not hand its sockets over; its successor shares the port instead."""
+
+    pid: int
+    because: str
 
 
 @dataclass(frozen=True, slots=True)
