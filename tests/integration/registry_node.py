@@ -94,7 +94,7 @@ def main() -> None:
                 async for _ in signals:
                     group.cancel_scope.cancel()
 
-    anyio.run(run)
+    anyio.run(run, backend_options={"use_uvloop": True})
     processes.leave(0)
 
 

@@ -1,163 +1,244 @@
-"""The registry's HTTP face: Eureka's wire, the push stream, the peers' exchange, health.
+"""The registry's HTTP face: Eureka's wire, the push stream, the peers' exchange, evidence, health.
 
-Decides who may call what: exchanges and exit reports come from this machine only, and a page in
-a browser may change nothing. Everything else is handed to `wire`, `stream` and `peering`. Enter
-at `build`.
+Decides who speaks (`rights.Gate`) and what only the region may say: exchanges, replication,
+exits, suspicions. Nobody off this machine may even read without a token, and a page in a browser
+may change nothing. Reads are encoded once for each change. Everything else is handed to `wire`,
+`stream` and `peering`. Enter at `App`.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import replace
+from typing import TypeVar, cast
 from urllib.parse import parse_qsl, unquote
 
 import anyio
 import msgspec
-from litestar import Litestar, Request, asgi, get, post, route
-from litestar.datastructures import State
-from litestar.response import Response
-from litestar.types import Receive, Scope, Send
 
-from redqueen.errors import Forbidden, InvalidInput, RedQueenError
-from redqueen.registry import calls, peering, stream, wire
+from redqueen.errors import Forbidden, InvalidInput, NotFound, RedQueenError
+from redqueen.registry import calls, history, peering, stream, wire
+from redqueen.registry.calls import Reply
+from redqueen.registry.drivers.http import Answer, Head, Outlet, Stream
 from redqueen.registry.ledger import Ledger
-from redqueen.registry.messages import ExitReport, SyncRequest, encode
-from redqueen.registry.model import Identity, Moment
-from redqueen.registry.rights import Caller, Gate
+from redqueen.registry.messages import ExitReport, Suspect, SyncRequest, encode
+from redqueen.registry.model import Identity, Instance, Moment
+from redqueen.registry.rights import ITSELF, Caller, Gate
 
 _SYNC_BYTES = 16 << 20
-_SEND_LIMIT_S = 5.0
-"""Seconds that a subscriber may leave one message unread (the server buffers some 64): then it is let go."""
+_SUSPECTS = 256
+_KEPT = 128
+_KEPT_BYTES = 64 << 20
 
-_Asked = Request[None, None, State]
 _T = TypeVar("_T")
 
+# Not those with escapes, nor those that a peer hands on.
+_BEAT = re.compile(r"/eureka/(?:v2/)?apps/([^/%]+)/([^/%]+)")
+_TOLD = re.compile(r"status=(?:UP|STARTING|DOWN|OUT_OF_SERVICE)&lastDirtyTimestamp=([0-9]{1,19})")
+_BEAT_ANSWERS = {Reply.DONE: Answer(200), Reply.UNKNOWN: Answer(404), Reply.REFUSED: Answer(403)}
 
-def build(ledger: Ledger, gate: Gate, moment: Callable[[], Moment], closing: anyio.Event) -> Litestar:
-    """Make the app around one registry's state; streams end when `closing` is set."""
+Ask = Callable[[Instance, str], None]
+"""Has one suspect asked, and says what made it one."""
 
-    @route(["/eureka", "/eureka/{rest:path}"], http_method=["GET", "POST", "PUT", "DELETE"])
-    async def eureka(request: _Asked) -> Response[bytes]:
-        _refuse_browsers(request)
-        answer = wire.answer(ledger, await _eureka_request(request, _caller(gate, request)), moment())
-        kind = answer.headers.get("content-type", "text/plain")
-        return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type=kind)
 
-    @post("/registry/v1/sync", request_max_body_size=_SYNC_BYTES, status_code=200)
-    async def sync(request: _Asked) -> Response[bytes]:
-        _refuse_strangers(gate, request)
-        asked = _decoded(await request.body(), SyncRequest)
-        return _json(encode(peering.reply(ledger, asked, moment())))
+class App:
+    """Answers the calls to one registry; streams end when `closing` is set."""
 
-    @post("/registry/v1/exits", status_code=200)
-    async def exits(request: _Asked) -> Response[bytes]:
-        _refuse_strangers(gate, request)
-        report = _decoded(await request.body(), ExitReport)
+    def __init__(
+        self, ledger: Ledger, gate: Gate, moment: Callable[[], Moment], closing: anyio.Event, ask: Ask
+    ) -> None:
+        self._ledger = ledger
+        self._gate = gate
+        self._moment = moment
+        self._closing = closing
+        self._ask = ask
+        self._reads = _Kept()
+        self._told = stream.Told()
+
+    def admit(self, head: Head) -> int | Answer:
+        """Refuse strangers before their bodies are read."""
+        try:
+            head.caller = caller = self._caller(head)
+            if not head.here and not caller.owner and head.path != "/registry/v1/health":
+                raise _stranger("Off the registry's own machine nothing is said without a token")
+            if _only_the_region(head) and not caller.commands:
+                raise _stranger("Only the region itself may say that")
+        except RedQueenError as error:
+            return _refusal(error)
+        return _SYNC_BYTES if head.path.startswith("/registry/v1/sync") else wire.MOST_BODY_BYTES
+
+    def handle(self, head: Head, body: bytes) -> Answer | Stream:
+        """Answer one call."""
+        try:
+            if head.path.startswith("/eureka"):
+                return self._eureka(head, body)
+            return self._own(head, body)
+        except RedQueenError as error:
+            return _refusal(error)
+
+    def _caller(self, head: Head) -> Caller:
+        if head.method != "GET" and "origin" in head.headers:
+            # A page anywhere can reach loopback addresses of its reader.
+            raise Forbidden("registry.browser", "Web pages may not change the registry", hint="Use a Eureka client")
+        return self._gate.caller(head.headers.get("authorization", ""), here=head.here)
+
+    def _eureka(self, head: Head, body: bytes) -> Answer:
+        caller = cast(Caller, head.caller)
+        if (
+            head.method == "PUT"
+            and not _handed_on(head)
+            and (beat := _BEAT.fullmatch(head.path))
+            and (told := _TOLD.fullmatch(head.query))
+        ):
+            return self._heartbeat(beat, told, caller)
+        request = _eureka_request(head, body, caller)
+        if request is None:
+            return Answer(404)
+        if head.method != "GET":
+            return _given(wire.answer(self._ledger, request, self._moment()))
+        return self._reads.get(self._ledger, request, lambda: wire.answer(self._ledger, request, self._moment()))
+
+    def _heartbeat(self, beat: re.Match[str], told: re.Match[str], caller: Caller) -> Answer:
+        """Answer what clients say most, in the words that they all use; `wire` answers the rest alike."""
+        event = calls.Renew(Identity(beat[1].upper(), beat[2]), int(told[1]))
+        return _BEAT_ANSWERS[self._ledger.renew(event, self._moment(), caller)]
+
+    def _own(self, head: Head, body: bytes) -> Answer | Stream:
+        match head.method, head.path:
+            case "GET", "/registry/v1/stream":
+                return self._stream(head.query)
+            case "GET", "/registry/v1/health":
+                living = len(self._ledger.living())
+                return _json({"epoch": self._ledger.epoch, "version": self._ledger.version, "instances": living})
+            case "POST", "/registry/v1/sync":
+                return _json(peering.reply(self._ledger, _decoded(body, SyncRequest), self._moment()))
+            case "POST", "/registry/v1/exits":
+                return self._exit(_decoded(body, ExitReport))
+            case "POST", "/registry/v1/suspects":
+                return self._suspects(_decoded(body, list[Suspect]))
+            case _:
+                raise NotFound("registry.path", "There is nothing here", hint="See the page on discovery")
+
+    def _exit(self, report: ExitReport) -> Answer:
         identity = Identity(report.app.upper(), report.instance_id)
-        outcome = ledger.apply(calls.Exited(identity, report.because, report.at_ms), moment())
-        return _json(encode({"reply": outcome.reply, "because": outcome.because}))
+        outcome = self._ledger.apply(calls.Exited(identity, report.because, report.at_ms), self._moment())
+        return _json({"reply": outcome.reply, "because": outcome.because})
 
-    @get("/registry/v1/health")
-    async def health() -> Response[bytes]:
-        living = len(ledger.living())
-        return _json(encode({"epoch": ledger.epoch, "version": ledger.version, "instances": living}))
+    def _suspects(self, suspects: list[Suspect]) -> Answer:
+        """Have suspects asked; the answer says what is done about each, in order."""
+        replies: list[dict[str, str]] = []
+        for suspect in suspects[:_SUSPECTS]:
+            identity = Identity(suspect.app.upper(), suspect.instance_id)
+            event = calls.Suspected(identity, suspect.host, suspect.port, suspect.because)
+            outcome = self._ledger.apply(event, self._moment())
+            for instance in outcome.probes:
+                self._ask(instance, suspect.because)
+            replies.append({"reply": outcome.reply, "because": outcome.because})
+        return _json(replies)
 
-    @asgi("/registry/v1/stream", copy_scope=False)
-    async def push(scope: Scope, receive: Receive, send: Send) -> None:
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        version = query.get("version", "")
+    def _stream(self, query: str) -> Stream:
+        asked = dict(parse_qsl(query))
+        version = asked.get("version", "")
         known = int(version) if version.isdecimal() and len(version) < 20 else 0
-        await _push(ledger, closing, query.get("epoch", ""), known, receive, send)
 
-    return Litestar(
-        [eureka, sync, exits, health, push],
-        openapi_config=None,
-        logging_config=None,
-        request_max_body_size=wire.MOST_BODY_BYTES,
-        exception_handlers={RedQueenError: _refusal},
-    )
+        async def feed(outlet: Outlet) -> None:
+            epoch, version = asked.get("epoch", ""), known
+            while not self._closing.is_set():
+                changed = self._ledger.changed
+                line, version = self._told.line(self._ledger, epoch, version)
+                epoch = self._ledger.epoch
+                if not await outlet.send(line):
+                    return
+                with anyio.move_on_after(stream.BEAT_S):
+                    await changed.wait()
 
-
-async def _push(ledger: Ledger, closing: anyio.Event, epoch: str, version: int, receive: Receive, send: Send) -> None:
-    headers = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    async with anyio.create_task_group() as group:
-
-        async def until_gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            group.cancel_scope.cancel()
-
-        group.start_soon(until_gone)
-        if await _feed(ledger, closing, epoch, version, send):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        group.cancel_scope.cancel()
+        return Stream(feed, "application/x-ndjson")
 
 
-async def _feed(ledger: Ledger, closing: anyio.Event, epoch: str, version: int, send: Send) -> bool:
-    """Tell one subscriber what it needs to know until closing; False if it does not read."""
-    while not closing.is_set():
-        changed = ledger.changed
-        message = stream.tell(ledger, epoch, version)
-        epoch, version = message.epoch, message.version
-        with anyio.move_on_after(_SEND_LIMIT_S) as limit:
-            await send({"type": "http.response.body", "body": encode(message) + b"\n", "more_body": True})
-        if limit.cancelled_caught:
-            return False
-        with anyio.move_on_after(stream.BEAT_S):
-            await changed.wait()
-    return True
+class _Kept:
+    """Answers to reads, kept until anything that they show changes."""
+
+    def __init__(self) -> None:
+        self._state: tuple[int, int] = (-1, -1)
+        self._answers: dict[tuple[object, ...], Answer] = {}
+        self._bytes = 0
+
+    def get(self, ledger: Ledger, request: wire.Request, make: Callable[[], wire.Response]) -> Answer:
+        """Give the kept answer to a read, or make it."""
+        state = (ledger.version, history.delta_version(ledger.history))
+        if state != self._state:
+            self._state, self._bytes = state, 0
+            self._answers.clear()
+        headers = request.headers
+        key = (request.segments, headers.get("accept", ""), headers.get("accept-encoding", ""))
+        answer = self._answers.get(key)
+        if answer is None:
+            answer = _given(make())
+            if len(self._answers) < _KEPT and self._bytes + len(answer.body) <= _KEPT_BYTES and not request.query:
+                self._answers[key] = answer
+                self._bytes += len(answer.body)
+        return answer
 
 
-async def _eureka_request(request: _Asked, caller: Caller) -> wire.Request:
-    raw = request.scope["raw_path"]
-    parts = raw.split(b"?", 1)[0].decode("latin-1").split("/")
-    segments = tuple(unquote(part) for part in parts if part)[1:]
+def _only_the_region(head: Head) -> bool:
+    if head.path.startswith("/registry/v1/"):
+        return head.method != "GET"
+    return "peerreplication" in head.path or _handed_on(head)
+
+
+def _handed_on(head: Head) -> bool:
+    return head.headers.get("x-netflix-discovery-replication", "").lower() == "true"
+
+
+def _eureka_request(head: Head, body: bytes, caller: Caller) -> wire.Request | None:
+    path = head.path
+    segments = [part for part in path.split("/") if part]
+    if segments[0] != "eureka":
+        return None
+    del segments[: 2 if segments[1:2] == ["v2"] else 1]
+    if "%" in path:
+        segments = [unquote(part) for part in segments]
     return wire.Request(
-        method=str(request.method),
-        segments=segments[1:] if segments[:1] == ("v2",) else segments,
-        query=dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)),
-        headers={name.lower(): value for name, value in request.headers.items()},
-        body=await request.body(),
-        caller=caller,
+        method=head.method,
+        segments=tuple(segments),
+        query=_query(head.query) if head.query else {},
+        headers=head.headers,
+        body=body,
+        # What a peer of Eureka's hands on is nobody's: only who brings it has a right to.
+        caller=replace(ITSELF, here=head.here) if _only_the_region(head) else caller,
     )
+
+
+def _query(text: str) -> dict[str, str]:
+    if "%" in text or "+" in text or ";" in text:
+        return dict(parse_qsl(text, keep_blank_values=True))
+    return {name: value for name, _, value in (pair.partition("=") for pair in text.split("&")) if name}
 
 
 def _decoded(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(
             "registry.body", "The body cannot be read", why=str(error), hint="Send what this release sends"
         ) from error
 
 
-def _caller(gate: Gate, request: _Asked) -> Caller:
-    client = request.client
-    try:
-        here = client is not None and ipaddress.ip_address(client.host).is_loopback
-    except ValueError:
-        here = False
-    return gate.caller(request.headers.get("authorization", ""), here=here)
+def _stranger(what: str) -> Forbidden:
+    return Forbidden("registry.stranger", what, hint="Send a token of the region's")
 
 
-def _refuse_strangers(gate: Gate, request: _Asked) -> None:
-    _refuse_browsers(request)
-    if not _caller(gate, request).commands:
-        raise Forbidden("registry.stranger", "Only this machine may say that", hint="Ask the registry's own region")
+def _given(response: wire.Response) -> Answer:
+    return Answer(response.status, response.body, response.headers)
 
 
-def _refuse_browsers(request: _Asked) -> None:
-    """Refuse changes from web pages: a page anywhere can reach loopback addresses of its reader."""
-    if request.method != "GET" and "origin" in request.headers:
-        raise Forbidden("registry.browser", "Web pages may not change the registry", hint="Use a Eureka client")
+def _json(value: object, status: int = 200, **headers: str) -> Answer:
+    return Answer(status, encode(value), {"content-type": "application/json", **headers})
 
 
-def _json(body: bytes, status: int = 200) -> Response[bytes]:
-    return Response(body, status_code=status, media_type="application/json")
-
-
-def _refusal(_: _Asked, error: RedQueenError) -> Response[bytes]:
+def _refusal(error: RedQueenError) -> Answer:
     body = {"code": error.code, "what": error.what, "why": error.why, "hint": error.hint}
-    return _json(encode(body), error.http_status)
+    if error.http_status == 401:
+        return _json(body, 401, **{"www-authenticate": 'Basic realm="registry"'})
+    return _json(body, error.http_status)

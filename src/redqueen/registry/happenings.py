@@ -19,6 +19,13 @@ class InstanceChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ManyChanged(Event):
+    """So many more instances changed at once than are worth a line each."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class MassEvictionHeld(Event):
     """Many leases ran out together; `probed` instances are asked before any is evicted."""
 

@@ -51,6 +51,12 @@ def add(history: History, changes: Iterable[Change], mono_s: float) -> None:
         history.dropped += 1
 
 
+def after(history: History, version: int) -> list[Change]:
+    """List the held changes after `version`, oldest first."""
+    count = min(history.version - version, len(history.entries))
+    return [entry.change for entry in reversed(list(_latest(history, count)))]
+
+
 def since(history: History, version: int) -> tuple[Change, ...] | None:
     """Give the last change of each identity after `version`; None when that needs the full set."""
     behind = history.version - version

@@ -18,17 +18,18 @@ import anyio
 from redqueen.clock import Clock
 from redqueen.errors import Unavailable
 from redqueen.events import Emit
-from redqueen.registry import app, calls
-from redqueen.registry.drivers import probing, snapshots
+from redqueen.registry import app, calls, history
+from redqueen.registry.drivers import http, probing, snapshots
 from redqueen.registry.drivers.peers import Peer
-from redqueen.registry.happenings import InstanceChanged, MassEvictionHeld
+from redqueen.registry.happenings import InstanceChanged, ManyChanged, MassEvictionHeld
 from redqueen.registry.ledger import Ledger
-from redqueen.registry.model import Change, Moment, visible
+from redqueen.registry.model import Change, Instance, Moment, visible
 from redqueen.registry.rights import REGION, Gate, mint
-from redqueen.serving import serving
 
 SWEEP_S = 0.2
 SNAPSHOT_S = 1.0
+_LOGGED, _LOG_S = 50, 0.1
+"""So many changes are logged one by one, each so many seconds; of more, only the number."""
 _LINGER_S = 0.5
 """Seconds that open connections are given to finish after the streams have ended."""
 
@@ -57,7 +58,8 @@ async def serve(
         return Moment(clock.monotonic(), int(clock.now() * 1000))
 
     with closed_after(_reserve(host, port)) as held:
-        ledger = Ledger(secrets.token_hex(8), moment())
+        number: int = held.getsockname()[1]
+        ledger = Ledger(secrets.token_hex(8), moment(), (host, number))
         ledger.apply(calls.Reserve(frozenset(name.lower() for name in reserved)), moment())
         ledger.load(snapshots.read(snapshot_path, emit), moment())
         token = mint(secret, REGION) if secret else ""
@@ -69,46 +71,19 @@ async def serve(
                 group.start_soon(registry.sweep)
                 group.start_soon(registry.report)
                 group.start_soon(registry.keep, snapshot_path)
-                await _serve_http(ledger, Gate(secret), host, held, moment, ready)
+                await registry.answer(Gate(secret), held, lambda: ready(number))
         finally:
-            snapshots.write(snapshot_path, ledger.epoch, ledger.table.records(), emit)
+            with anyio.CancelScope(shield=True):
+                await snapshots.write(snapshot_path, ledger, emit)
 
 
 def _reserve(host: str, port: int) -> socket.socket:
-    """Hold a port that nobody listens on, so that the server (which shares ports) can share it with us only."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-        reserved = socket.socket(family)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind((host, port))
+        return http.reserve(host, port)
     except OSError as error:
         raise Unavailable(
             "registry.port", f"Cannot listen on {host}:{port}", why=str(error), hint="Choose another port"
         ) from error
-    return reserved
-
-
-async def _serve_http(
-    ledger: Ledger,
-    gate: Gate,
-    host: str,
-    held: socket.socket,
-    moment: Callable[[], Moment],
-    ready: Callable[[int], None],
-) -> None:
-    """Serve until cancelled; streams end first, so that watchers turn to the peer."""
-    number: int = held.getsockname()[1]
-    closing = anyio.Event()
-    async with serving(app.build(ledger, gate, moment, closing), host, number, linger_s=_LINGER_S):
-        ready(number)
-        try:
-            await anyio.sleep_forever()
-        finally:
-            closing.set()
-            ledger.wake()
 
 
 class _Registry:
@@ -130,6 +105,27 @@ class _Registry:
                     group.start_soon(self._probe, outcome)
                 await self._clock.sleep(SWEEP_S)
 
+    async def answer(self, gate: Gate, held: socket.socket, ready: Callable[[], None]) -> None:
+        """Answer calls until cancelled; streams end first, so that watchers turn to the peer."""
+        closing = anyio.Event()
+        async with anyio.create_task_group() as group:
+
+            def ask(instance: Instance, because: str) -> None:
+                group.start_soon(self._ask, instance, because)
+
+            face = app.App(self._ledger, gate, self._moment, closing, ask)
+            async with http.serving(face, held, linger_s=_LINGER_S):
+                ready()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    closing.set()
+                    self._ledger.wake()
+
+    async def _ask(self, instance: Instance, because: str) -> None:
+        found = await probing.probe_suspect(instance)
+        self._ledger.apply(calls.SuspectProbed(instance.identity, found, because), self._moment())
+
     async def _probe(self, asked: calls.Outcome) -> None:
         found = await probing.probe_all(asked.probes)
         self._ledger.apply(calls.Probed(found), self._moment())
@@ -139,11 +135,14 @@ class _Registry:
         version = self._ledger.version
         while True:
             changed = self._ledger.changed
-            for entry in list(self._ledger.history.entries):
-                if entry.version > version:
-                    self._emit(_told(entry.change))
+            changes = history.after(self._ledger.history, version)
             version = self._ledger.version
+            for change in changes[:_LOGGED]:
+                self._emit(_told(change))
+            if len(changes) > _LOGGED:
+                self._emit(ManyChanged(len(changes) - _LOGGED))
             await changed.wait()
+            await self._clock.sleep(_LOG_S)
 
     async def keep(self, path: Path) -> None:
         """Write a snapshot every second in which anything changed."""
@@ -151,9 +150,7 @@ class _Registry:
             await self._clock.sleep(SNAPSHOT_S)
             if self._ledger.dirty:
                 self._ledger.dirty = False
-                records = tuple(self._ledger.table.records())
-                written = await anyio.to_thread.run_sync(snapshots.write, path, self._ledger.epoch, records, self._emit)
-                self._ledger.dirty |= not written
+                self._ledger.dirty |= not await snapshots.write(path, self._ledger, self._emit)
 
 
 def _told(change: Change) -> InstanceChanged:
