@@ -32,6 +32,7 @@ from redqueen.events import Event
 from redqueen.gateway import agent
 from redqueen.gateway.model import Endpoint, GatewaySettings, GatewayState, MediaKeys, RouteInputs
 from redqueen.gateway.routes import default_routes
+from redqueen.gateway.transport import TlsEdge
 from redqueen.processes import ProcessId
 
 SECRET = "the-secret-beside-the-media-folder"
@@ -165,7 +166,9 @@ class Gateway:
         return self.states[-1]
 
 
-def settings_in(folder: Path, port: int, *, zone: str = "a", number: int = 1) -> GatewaySettings:
+def settings_in(
+    folder: Path, port: int, *, zone: str = "a", number: int = 1, tls: TlsEdge | None = None
+) -> GatewaySettings:
     return GatewaySettings(
         envoy_id=f"envoy-{zone}-{number}",
         zone=zone,
@@ -176,6 +179,8 @@ def settings_in(folder: Path, port: int, *, zone: str = "a", number: int = 1) ->
         folder=folder / "nodes" / f"gateway-{zone}-{number}",
         log=folder / "logs" / f"gateway-{zone}-{number}.log",
         drain_s=1.0,
+        handover_s=2.0,
+        tls=tls,
     )
 
 
@@ -197,11 +202,18 @@ def put_media(folder: Path) -> Path:
 
 @asynccontextmanager
 async def gateway(
-    folder: Path, endpoints: Any, routes: Any, *, port: int | None = None, zone: str = "a", number: int = 1
+    folder: Path,
+    endpoints: Any,
+    routes: Any,
+    *,
+    port: int | None = None,
+    zone: str = "a",
+    number: int = 1,
+    tls: TlsEdge | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run an agent in this process; its Envoy is ended with the block."""
     port = port or free_port()
-    settings = settings_in(folder, port, zone=zone, number=number)
+    settings = settings_in(folder, port, zone=zone, number=number, tls=tls)
     running = Gateway(settings, f"http://127.0.0.1:{port}", anyio.Event())
     async with anyio.create_task_group() as group:
 

@@ -43,7 +43,7 @@ SLOW_S = 30.0
 class Composition(Protocol):
     """What the verb needs of the composition root; each may be a coroutine function."""
 
-    def prepare(self, data_dir: Path, region: Region, public_url: str) -> Any:
+    def prepare(self, data_dir: Path, region: Region, tools_url: str) -> Any:
         """Make the stores, keys, owner and the operator's credentials.json where they are missing."""
         ...
 
@@ -77,7 +77,7 @@ async def run_region(data_dir: Path, port: int | None, running: Running) -> None
     with opened(data_dir, port=port) as opening:
         if opening.because:
             running.screen.tell(f"Using port {opening.public_port}: {opening.because}")
-        await _settled(running.parts.prepare(data_dir, opening.region, opening.public_url))
+        await _settled(running.parts.prepare(data_dir, opening.region, opening.tools_url))
         ports = cast("SupervisorPorts", await _settled(running.parts.make_supervisor_ports(data_dir)))
         try:
             await _supervise(opening, running, ports)
@@ -126,10 +126,10 @@ async def _on_signals(stop: anyio.Event, hurry: anyio.Event, screen: Screen) -> 
 async def _after_start(opening: Opening, running: Running) -> None:
     """Wait until the region serves, then greet."""
     with anyio.move_on_after(SLOW_S) as patience:
-        await until_serving(opening.public_url)
+        await until_serving(opening.tools_url)
     if patience.cancelled_caught:
         running.screen.tell(f"The region does not answer yet; see {opening.data_dir / 'logs'}")
-        await until_serving(opening.public_url)
+        await until_serving(opening.tools_url)
     # A thread that the end of the region does not wait for, and whose failure does not end the region.
     threading.Thread(target=_greet, args=(opening, running), daemon=True).start()
 

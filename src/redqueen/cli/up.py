@@ -95,8 +95,9 @@ def _detached(data_dir: Path, port: int | None, *, as_json: bool) -> None:
         say(_welcome(data_dir, outcome, as_json=True))
         return
     wanted = port or config.load(data_dir).port
-    if not outcome.endswith(f":{wanted}"):
-        say(f"Port {wanted} is not this region's: it has {outcome.rpartition(':')[2]}")
+    known = read_supervisor(data_dir)
+    if known is not None and not known.tools_url.endswith(f":{wanted}"):
+        say(f"Port {wanted} is not this region's: it has {known.tools_url.rpartition(':')[2]}")
     say(_welcome(data_dir, outcome, as_json=False))
     say(f"It runs in the background. See it: redqueen status; end it: redqueen down --data {data_dir}")
 
@@ -113,9 +114,9 @@ async def _until_detached_serves(data_dir: Path, child: ProcessId) -> str | int 
                 group.cancel_scope.cancel()
 
             group.start_soon(ended)
-            url = await _address(data_dir, child)
-            await until_serving(url)
-            outcome = url
+            public_url, tools_url = await _addresses(data_dir, child)
+            await until_serving(tools_url)
+            outcome = public_url
             group.cancel_scope.cancel()
     if patience.cancelled_caught:
         raise Unavailable(
@@ -126,11 +127,11 @@ async def _until_detached_serves(data_dir: Path, child: ProcessId) -> str | int 
     return outcome
 
 
-async def _address(data_dir: Path, child: ProcessId) -> str:
+async def _addresses(data_dir: Path, child: ProcessId) -> tuple[str, str]:
     while True:
         known = read_supervisor(data_dir)
         if known is not None and known.pid == child.pid:
-            return known.public_url
+            return known.public_url, known.tools_url
         await anyio.sleep(0.05)
 
 

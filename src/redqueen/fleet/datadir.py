@@ -44,6 +44,7 @@ class SupervisorFile(msgspec.Struct, frozen=True):
     pid: int
     started_s: float
     public_url: str
+    tools_url: str = ""
 
 
 def default_data_dir(environ: Mapping[str, str] | None = None, home: Path | None = None) -> Path:

@@ -41,6 +41,8 @@ class Opening:
     public_url: str
     because: str
     """Why the public port is not the configured one; empty if it is."""
+    tools_url: str
+    """Where this machine's own tools reach the region, without TLS."""
 
 
 @contextlib.contextmanager
@@ -50,15 +52,15 @@ def opened(data_dir: Path, *, port: int | None = None) -> Generator[Opening, Non
     region = config.load(data_dir)
     with locked(data_dir):
         chosen = _public_port(data_dir, region, port)
-        url = addresses.public_url(region.host, chosen.port)
+        url, tools_url = addresses.region_url(region, chosen.port), addresses.tools_url(region, chosen.port)
         me = nodefiles.myself()
         try:
             write_json(data_dir / "address.json", AddressFile(region.port, chosen.port))
-            write_json(data_dir / "supervisor.json", SupervisorFile(me.pid, me.started_s, url))
+            write_json(data_dir / "supervisor.json", SupervisorFile(me.pid, me.started_s, url, tools_url))
         except OSError as error:
             raise unwritable(data_dir, error) from error
         try:
-            yield Opening(data_dir, region, chosen.port, url, chosen.because)
+            yield Opening(data_dir, region, chosen.port, url, chosen.because, tools_url)
         finally:
             (data_dir / "supervisor.json").unlink(missing_ok=True)
 
@@ -74,6 +76,8 @@ def _public_port(data_dir: Path, region: config.Region, port: int | None) -> Pub
     candidates = [port or region.port]
     if port is None and before is not None and before.configured == region.port:
         candidates.insert(0, before.port)
+    if region.tls.certificate and not held:
+        addresses.check_tls_port(region.host, region.tls.port)
     return addresses.choose_public_port(region.host, candidates, lambda number: number in held)
 
 

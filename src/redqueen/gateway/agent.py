@@ -225,6 +225,8 @@ class _Agent:
             media_keys=routes.media,
             services=routes.services,
             own_hosts=routes.own_hosts,
+            tls=settings.tls,
+            tls_pair=routes.tls_pair,
         )
 
     def _compile(self, endpoints: tuple[Endpoint, ...], routes: RouteInputs) -> Snapshot | None:

@@ -22,9 +22,10 @@ from redqueen.gateway.claims import NAME, settle
 from redqueen.gateway.clusters import cluster, endpoints_file, load_assignment, usable
 from redqueen.gateway.edge_routes import route_configuration
 from redqueen.gateway.envoy_json import TYPE
-from redqueen.gateway.listeners import listener
+from redqueen.gateway.listeners import listeners
 from redqueen.gateway.model import Endpoint, Inputs, LeftOut, Route, ServicePolicy, Snapshot, ZoneChoice
 from redqueen.gateway.service_routes import entries
+from redqueen.gateway.transport import SECRETS, secret
 
 BOOTSTRAP, LISTENERS, CLUSTERS, ROUTES = "bootstrap.json", "lds.json", "cds.json", "rds.json"
 MAX_CONNECTIONS = 20_000
@@ -81,10 +82,12 @@ class Compiler:
         table = self._table(inputs, bool(jwks))
         files = {
             BOOTSTRAP: self._once(BOOTSTRAP, fixed, lambda: _file(_encode(_bootstrap(fixed)))),
-            LISTENERS: self._once(LISTENERS, fixed, lambda: _file(_resources([_listener(fixed, jwks)]))),
+            LISTENERS: self._once(LISTENERS, fixed, lambda: _file(_resources(listeners(fixed, jwks)))),
             CLUSTERS: table.clusters,
             ROUTES: table.routes,
         }
+        if inputs.tls is not None and inputs.tls_pair is not None:
+            files[SECRETS] = _file(_resources([secret(inputs.tls_pair)]))
         left_out = list(table.left_out)
         choices = {service.name: service.policy.zone for service in inputs.services}
         groups: dict[str, list[Endpoint]] = {service: [] for service in table.services}
@@ -147,10 +150,6 @@ def _endpoints(
 ) -> tuple[_File, tuple[LeftOut, ...]]:
     chosen, left_out = usable(endpoints)
     return _file(_resources([load_assignment(service, chosen, zone, choice)])), left_out
-
-
-def _listener(inputs: Inputs, jwks: str) -> dict[str, Any]:
-    return listener(inputs.node_id, inputs.listen_host, inputs.listen_port, inputs.folder, jwks)
 
 
 def checked(inputs: Inputs) -> Inputs:

@@ -17,6 +17,7 @@ from redqueen.errors import Unavailable
 from redqueen.gateway import edge_routes
 from redqueen.gateway.compiler import CLUSTERS, LISTENERS, ROUTES
 from redqueen.gateway.listeners import STAT_PREFIX
+from redqueen.gateway.transport import SECRET, SECRETS
 
 _FILTER = "(version_text|update_rejected|update_failure)$"
 _ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
@@ -24,6 +25,7 @@ _SUBSCRIPTIONS = {
     CLUSTERS: "cluster_manager.cds",
     LISTENERS: "listener_manager.lds",
     ROUTES: f"http.{STAT_PREFIX}.rds.{edge_routes.NAME}",
+    SECRETS: f"sds.{SECRET}",
 }
 
 

@@ -9,7 +9,7 @@ disk. Whatever goes wrong in it is a refusal. Enter at `media_script`.
 
 from __future__ import annotations
 
-import re
+from redqueen.gateway.scripts import quoted
 
 ETAG_HEADER, MODIFIED_HEADER = "x-rq-etag", "x-rq-last-modified"
 """Request headers that carry the script's findings to the response; outside ones are dropped at the edge."""
@@ -21,12 +21,7 @@ def media_script(media_root: str, *, grows: bool) -> str:
     Files that `grows` names (playlists) have no Last-Modified: two versions within a second would
     share it, and a player that asks by date would be told that nothing changed.
     """
-    return f"local ROOT, GROWS = {_quoted(media_root)}, {str(grows).lower()}\n{_SCRIPT}"
-
-
-def _quoted(text: str) -> str:
-    escaped = re.sub(rb"[^A-Za-z0-9/_.-]", lambda found: rb"\%03d" % found[0][0], text.encode())
-    return f'"{escaped.decode()}"'
+    return f"local ROOT, GROWS = {quoted(media_root)}, {str(grows).lower()}\n{_SCRIPT}"
 
 
 _SCRIPT = """\

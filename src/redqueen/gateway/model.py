@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from redqueen.events import Event
+from redqueen.gateway.transport import TlsEdge, TlsPair
 
 
 class EndpointStatus(StrEnum):
@@ -188,6 +189,7 @@ class RouteInputs:
 
     routes: tuple[Route, ...]
     media: MediaKeys = MediaKeys()
+    tls_pair: TlsPair | None = None
     services: tuple[Service, ...] = ()
     own_hosts: tuple[str, ...] = ()
     """Names of the front door itself, which no declared route may take."""
@@ -209,6 +211,8 @@ class Inputs:
     media_keys: MediaKeys = MediaKeys()
     services: tuple[Service, ...] = ()
     own_hosts: tuple[str, ...] = ()
+    tls: TlsEdge | None = None
+    tls_pair: TlsPair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,7 @@ class GatewaySettings:
     drain_s: float = 2.0
     handover_s: float = 15.0
     """Seconds that a replaced Envoy has beyond the drain to finish what it has begun."""
+    tls: TlsEdge | None = None
 
 
 @dataclass(frozen=True, slots=True)

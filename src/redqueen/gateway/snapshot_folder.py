@@ -17,7 +17,7 @@ import msgspec
 from redqueen.gateway.compiler import BOOTSTRAP, CLUSTERS, LISTENERS, ROUTES, version_of
 from redqueen.gateway.model import Snapshot
 
-_OURS = re.compile(r"(bootstrap|lds|cds|rds|eds-[A-Za-z0-9._-]+)\.json")
+_OURS = re.compile(r"(bootstrap|lds|cds|rds|sds|eds-[A-Za-z0-9._-]+)\.json")
 _NEEDED = frozenset({BOOTSTRAP, CLUSTERS, LISTENERS, ROUTES})
 
 

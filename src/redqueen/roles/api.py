@@ -7,7 +7,7 @@ from pathlib import Path
 from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
 from redqueen.api.services import PACKAGED_APP, Services
-from redqueen.fleet.addresses import public_url
+from redqueen.fleet.addresses import region_url
 from redqueen.playback.service import Playback
 from redqueen.roles.desk import FleetDesk
 from redqueen.roles.node import Node
@@ -32,7 +32,7 @@ def make_services(node: Node) -> Services:
     """Give the API all it works with."""
     product = Product(node.stores)
     accounts = Accounts(node.stores.records, node.clock)
-    url = public_url(node.spec.public_host, node.spec.public_port)
+    url = region_url(node.region, node.spec.public_port)
     playback = Playback(
         node.stores.records, node.clock, accounts.media, public_url=url, link_ttl_s=node.region.link_ttl_s
     )

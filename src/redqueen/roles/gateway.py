@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
 
 from redqueen.accounts.keys import MediaKeys as SigningKeys
 from redqueen.api.declarations import gateway_sides
+from redqueen.config import Region, certificate_files
 from redqueen.gateway import agent
 from redqueen.gateway.model import Endpoint, EndpointStatus, GatewaySettings, MediaKeys, RouteInputs
 from redqueen.gateway.routes import default_routes
+from redqueen.gateway.tls import Certificate
+from redqueen.gateway.transport import TlsEdge, TlsPair
 from redqueen.registry.client import watch
 from redqueen.registry.model import Instance
 from redqueen.roles.declared import RecordWishes
@@ -46,14 +50,44 @@ def _endpoint(instance: Instance) -> Endpoint:
 class ProductRoutes:
     """The default routes, those of declared services, and the keys that media tokens are signed with."""
 
-    def __init__(self, keys: SigningKeys, wishes: RecordWishes) -> None:
+    def __init__(self, keys: SigningKeys, wishes: RecordWishes, certificate: FollowedCertificate) -> None:
         self._keys = keys
         self._wishes = wishes
+        self._certificate = certificate
 
     async def read(self) -> RouteInputs:
         """Return the routes and media keys of now."""
         routes, services = gateway_sides((await self._wishes.read()).services)
-        return RouteInputs((*default_routes(), *routes), MediaKeys(await self._keys.jwks()), services=services)
+        return RouteInputs(
+            (*default_routes(), *routes),
+            MediaKeys(await self._keys.jwks()),
+            services=services,
+            tls_pair=self._certificate.pair(),
+        )
+
+
+class FollowedCertificate:
+    """The region's certificate, as its files say now; none where the settings name none."""
+
+    def __init__(self, node: Node) -> None:
+        files = certificate_files(node.region, node.spec.data_path)
+        self._clock = node.clock
+        self._certificate = Certificate(*files, node.emit) if files is not None else None
+
+    def pair(self) -> TlsPair | None:
+        """Return the pair to serve now."""
+        return None if self._certificate is None else self._certificate.pair(self._clock.now())
+
+
+def tls_edge(region: Region) -> TlsEdge | None:
+    """Say where HTTPS is served and what browsers are told about it; None without a certificate."""
+    if not region.tls.certificate:
+        return None
+    if not region.public_url:
+        return TlsEdge(region.tls.port, region.tls.port)
+    told = urlsplit(region.public_url)
+    host = told.hostname or ""
+    return TlsEdge(region.tls.port, told.port or 443, f"[{host}]" if ":" in host else host)
 
 
 async def serve_gateway(node: Node) -> None:
@@ -71,9 +105,11 @@ async def serve_gateway(node: Node) -> None:
         folder=spec.folder,
         log=spec.data_path / "logs" / f"{spec.node_id}.log",
         drain_s=node.region.timings.drain_s,
+        tls=tls_edge(node.region),
     )
     records, clock = node.stores.records, node.clock
-    endpoints, routes = RegistryEndpoints(node), ProductRoutes(SigningKeys(records, clock), RecordWishes(records, clock))
+    endpoints = RegistryEndpoints(node)
+    routes = ProductRoutes(SigningKeys(records, clock), RecordWishes(records, clock), FollowedCertificate(node))
     drain, ended = anyio.Event(), anyio.Event()
 
     async def keep(*, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -16,6 +16,7 @@ from redqueen.accounts.service import Accounts
 from redqueen.clock import SystemClock
 from redqueen.fleet.datadir import read_json, registry_key, write_json
 from redqueen.fleet.ports import SupervisorPorts
+from redqueen.gateway.tls import read_pair
 from redqueen.registry.rights import REGION, mint
 from redqueen.roles.board import RecordBoard, RegistryNotice
 from redqueen.roles.declared import RecordWishes
@@ -29,9 +30,15 @@ class Credentials(msgspec.Struct, frozen=True):
     token: str
 
 
-async def prepare(data_dir: Path, region: config.Region, public_url: str) -> None:
-    """Make what the region needs before its first node; what exists already stays."""
+async def prepare(data_dir: Path, region: config.Region, tools_url: str) -> None:
+    """Make what the region needs before its first node; what exists already stays.
+
+    Raises InvalidInput if there is a certificate that cannot be served.
+    """
     registry_key(data_dir)
+    files = config.certificate_files(region, data_dir)
+    if files is not None:
+        read_pair(*files)
     stores = Stores.open(data_dir, region)
     try:
         accounts = Accounts(stores.records, stores.clock)
@@ -39,7 +46,7 @@ async def prepare(data_dir: Path, region: config.Region, public_url: str) -> Non
         await accounts.media.jwks()
         path = data_dir / "credentials.json"
         known = read_json(path, Credentials)
-        credentials = Credentials(public_url, known.token if known else secrets.token_urlsafe(32))
+        credentials = Credentials(tools_url, known.token if known else secrets.token_urlsafe(32))
         await accounts.ensure_operator_token(credentials.token)
         write_json(path, credentials, mode=0o600)
     finally:
