@@ -18,6 +18,7 @@ from redqueen.clock import Clock
 from redqueen.errors import NotFound
 from redqueen.events import Event
 from redqueen.fleet.declared import ServiceFile
+from redqueen.fleet.rotation import LogQuery
 from redqueen.playback.service import Playback
 from redqueen.store.drivers.objects import ObstoreObjects
 from redqueen.store.ports import Records
@@ -76,9 +77,9 @@ class Fleet:
             raise NotFound("fleet.unknown", f"There is no node {node_id}", hint="See: redqueen status")
         self.killed.append(node_id)
 
-    async def logs(self, role: str | None, node: str | None, lines: int) -> list[LogLine]:
+    async def logs(self, query: LogQuery) -> list[LogLine]:
         """Show what was asked."""
-        return [LogLine("api-a-1", f"{role} {node} {lines}")]
+        return [LogLine("api-a-1", f"{query.role} {query.node} {query.lines}")]
 
 
 @dataclass

@@ -163,16 +163,6 @@ async def test_kill_ends_exactly_the_process_of_a_view(data_dir: Path) -> None:
         await until(lambda: (A, "it was killed by SIGKILL") in region.ears.heard)
 
 
-async def test_a_long_log_is_set_aside_when_the_node_starts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redqueen.fleet.drivers.local.LOG_LIMIT_BYTES", 10)
-    (data_dir / "logs").mkdir(parents=True)
-    (data_dir / "region.json").write_text('{"format": 1}')
-    (data_dir / "logs" / f"{A}.log").write_text("a line that is long\n")
-    async with supervised(data_dir) as region:
-        await until(lambda: region.is_up(A, B))
-    assert (data_dir / "logs" / f"{A}.log.1").read_text() == "a line that is long\n"
-
-
 async def test_every_process_of_a_region_carries_its_mark(data_dir: Path) -> None:
     async with supervised(data_dir) as region:
         await until(lambda: region.is_up(A, B))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -13,6 +14,7 @@ from litestar.params import FromPath, QueryParameter
 from redqueen.api.ports import FleetPicture, LogLine
 from redqueen.api.services import Services
 from redqueen.errors import InvalidInput
+from redqueen.fleet.rotation import LogQuery
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -39,13 +41,20 @@ async def kill(node_id: FromPath[str], services: NamedDependency[Services]) -> N
 async def logs(
     services: NamedDependency[Services],
     role: Annotated[str | None, QueryParameter(description="Only nodes of this role")] = None,
+    service: Annotated[str | None, QueryParameter(description="Only nodes of this service")] = None,
     node: Annotated[str | None, QueryParameter(description="Only this node")] = None,
+    since: Annotated[datetime | None, QueryParameter(description="Only lines from this time on")] = None,
     lines: Annotated[int, QueryParameter(description="How many at most", ge=1, le=5000)] = 200,
 ) -> LogLines:
-    """Return the last log lines of a role, a node or the whole region."""
-    role = None if role is None else _name("role", role)
-    node = None if node is None else _name("node", node)
-    return LogLines(await services.fleet.logs(role, node, lines))
+    """Return the last log lines of a role, a service, a node or the whole region."""
+    query = LogQuery(
+        role=None if role is None else _name("role", role),
+        service=None if service is None else _name("service", service),
+        node=None if node is None else _name("node", node),
+        since="" if since is None else since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z",
+        lines=lines,
+    )
+    return LogLines(await services.fleet.logs(query))
 
 
 def _name(key: str, value: str) -> str:

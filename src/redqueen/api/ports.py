@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from redqueen.fleet.declared import ServiceFile
+from redqueen.fleet.rotation import LogQuery
 
 
 class FleetNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,6 +126,6 @@ class FleetPort(Protocol):
         """End exactly that process at once (SIGKILL). Raises NotFound."""
         ...
 
-    async def logs(self, role: str | None, node: str | None, lines: int) -> list[LogLine]:
-        """Return the last `lines` log lines, oldest first, of one role, one node or all."""
+    async def logs(self, query: LogQuery) -> list[LogLine]:
+        """Return the last log lines that are asked for, oldest first."""
         ...

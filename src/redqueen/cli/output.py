@@ -30,6 +30,9 @@ STATE_COLOURS = {
     "backoff": "yellow",
     "quarantined": "red",
     "failed": "red",
+    "failing": "red",
+    "down": "red",
+    "replacing": "cyan",
     "stopped": "red",
 }
 """Terminal colours of the states of nodes and titles."""

@@ -30,6 +30,7 @@ from redqueen.events import LogLines
 from redqueen.fleet import wishing
 from redqueen.fleet.backoff import Pace
 from redqueen.fleet.declared import Wishes
+from redqueen.fleet.drivers import logfiles
 from redqueen.fleet.drivers.local import LocalProcesses, node_argv
 from redqueen.fleet.opening import Opening, Planner, opened
 from redqueen.fleet.ports import SupervisorPorts
@@ -89,15 +90,17 @@ async def run_region(data_dir: Path, port: int | None, running: Running) -> None
 async def _supervise(opening: Opening, running: Running, ports: SupervisorPorts) -> None:
     planner, emit, clock = Planner(opening, __version__), LogLines("supervisor", running.log), SystemClock()
     planner.wish(wishing.remembered(opening.data_dir))
+    local = LocalProcesses(opening.data_dir, running.argv)
     supervisor = Supervisor(
         planner,
-        LocalProcesses(opening.data_dir, running.argv),
+        local,
         board=ports.board,
         notice=ports.notice,
         clock=clock,
         emit=emit,
         pace=Pace(stop_s=opening.region.timings.stop_s),
         on_views=running.screen.views,
+        excess=local.excess,
     )
 
     def take(wishes: Wishes) -> None:
@@ -106,6 +109,7 @@ async def _supervise(opening: Opening, running: Running, ports: SupervisorPorts)
 
     stop, hurry = anyio.Event(), anyio.Event()
     async with anyio.create_task_group() as group:
+        group.start_soon(logfiles.keep, opening.data_dir / "logs", clock)
         group.start_soon(wishing.follow, ports.wishes, opening.data_dir, take, clock, emit)
         group.start_soon(_on_signals, stop, hurry, running.screen)
         group.start_soon(_after_start, opening, running)

@@ -23,7 +23,6 @@ from redqueen.cli.serving import Running, composition, run_region, until_serving
 from redqueen.cli.sign_in import new_link
 from redqueen.errors import Broken, Conflict, Exhausted, Forbidden, InvalidInput, NotFound, RedQueenError, Unavailable
 from redqueen.fleet.datadir import locked, open_data_dir, read_supervisor, unwritable
-from redqueen.fleet.drivers.local import set_aside
 from redqueen.fleet.opening import Opening
 from redqueen.processes import ProcessId
 
@@ -66,7 +65,6 @@ def _log(data_dir: Path) -> Path:
     log = data_dir / "logs" / "supervisor.log"
     try:
         log.parent.mkdir(exist_ok=True)
-        set_aside(log)
         log.touch()
     except OSError as error:
         raise unwritable(log, error) from error

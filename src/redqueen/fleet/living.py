@@ -18,7 +18,7 @@ from redqueen.fleet.datadir import read_supervisor
 from redqueen.fleet.model import NodeSpec, NodeState, NodeView, Role
 from redqueen.processes import ProcessId, is_alive, send_signal
 
-_HAS_PROCESS = frozenset({NodeState.STARTING, NodeState.UP, NodeState.DRAINING})
+_HAS_PROCESS = frozenset({NodeState.STARTING, NodeState.UP, NodeState.DOWN, NodeState.DRAINING})
 
 
 def checked(views: Iterable[NodeView]) -> list[NodeView]:

@@ -30,6 +30,7 @@ DRAIN_STAGES = (frozenset({Role.GATEWAY, Role.WORKER}), frozenset({Role.API, Rol
 """Who leaves first: those who let viewers in, then those who answer them; the registries last."""
 _BUSY_S, _QUIET_S = 0.1, 0.5
 _OWN_S = 3.0
+_USE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,19 @@ class _Slot:
     note: str = ""
     since: float = 0.0
     ready_at: float = 0.0
+    was_ready: bool = False
+    sentence: str = ""
+    """Why it is being ended at once, though it was not asked to leave."""
     draining_since: float | None = None
     history: History = field(default_factory=History)
     waiting: str = ""
 
 
 class Supervisor:
-    """Keeps one region's nodes; `plan(moved)` gives the wanted specs, `moved` being a node whose port was lost."""
+    """Keeps one region's nodes; `plan(moved)` gives the wanted specs, `moved` being a node whose port was lost.
+
+    `excess` says why a node's process uses too much of the machine, empty if it does not.
+    """
 
     def __init__(
         self,
@@ -99,6 +106,7 @@ class Supervisor:
         emit: Emit,
         pace: Pace | None = None,
         on_views: Callable[[Sequence[NodeView]], None] = lambda views: None,
+        excess: Callable[[NodeSpec, ProcessId], str] = lambda spec, process: "",
     ) -> None:
         self._plan = plan
         self._processes = processes
@@ -107,6 +115,7 @@ class Supervisor:
         self._pace = pace or Pace()
         self._announcer = Announcer(board, notice, clock, emit)
         self._on_views = on_views
+        self._excess = excess
         self._shown: tuple[NodeView, ...] = ()
         self._slots: dict[str, _Slot] = {}
         self._wanted: dict[str, NodeSpec] = {}
@@ -126,6 +135,7 @@ class Supervisor:
         """Keep the region until `stop` is set, then drain it; `hurry` kills what still drains."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._announcer.run)
+            group.start_soon(self._bound_use)
             group.start_soon(self._wake_at, stop)
             if hurry is not None:
                 group.start_soon(self._wake_at, hurry)
@@ -158,6 +168,17 @@ class Supervisor:
             if slot.process:
                 self._processes.end(slot.process, at_once=True)
 
+    async def _bound_use(self) -> None:
+        """End our own nodes that use too much; a service's node watches its command itself."""
+        while True:
+            await self._clock.sleep(_USE_S)
+            for slot in self._slots.values():
+                if slot.process is None or slot.draining_since is not None or slot.spec.role is Role.SERVICE:
+                    continue
+                slot.sentence = self._excess(slot.spec, slot.process)
+                if slot.sentence:
+                    self._processes.end(slot.process, at_once=True)
+
     async def _wake_at(self, event: anyio.Event) -> None:
         await event.wait()
         self._changed.set()
@@ -171,12 +192,13 @@ class Supervisor:
             self._emit(NodeAdopted(node_id, process.pid))
 
     def _watch(self, group: TaskGroup, node_id: str, slot: _Slot, process: ProcessId) -> None:
-        slot.process, slot.ready, slot.note, slot.draining_since = process, False, "", None
+        slot.process, slot.ready, slot.was_ready, slot.note, slot.draining_since = process, False, False, "", None
         slot.since, slot.waiting = self._clock.monotonic(), ""
         group.start_soon(self._await_exit, node_id, slot, process)
 
     async def _await_exit(self, node_id: str, slot: _Slot, process: ProcessId) -> None:
         because = await self._processes.wait_exit(node_id, process)
+        because, slot.sentence = slot.sentence or because, ""
         now = self._clock.monotonic()
         asked, lived_s = slot.draining_since is not None, now - slot.since
         if asked:
@@ -220,10 +242,10 @@ class Supervisor:
         for node_id, slot in self._slots.items():
             # A service may become unready again; our own nodes end instead.
             if slot.process is not None and (not slot.ready or slot.spec.role is Role.SERVICE):
-                was_ready = slot.ready
                 seen = self._processes.readiness(node_id, slot.process)
+                slot.ready_at = slot.ready_at if slot.ready else now
                 slot.ready, slot.note = seen.ready, seen.because
-                slot.ready_at = slot.ready_at if was_ready else now
+                slot.was_ready = slot.was_ready or seen.ready
         spares = needed(self._desired(), self._observed(), now, self._pace)
         for node_id, slot in list(self._slots.items()):
             wanted = self._wanted.get(node_id)
@@ -309,7 +331,9 @@ def _state(slot: _Slot) -> NodeState:
         return NodeState.QUARANTINED if slot.history.quarantined else NodeState.BACKOFF
     if slot.draining_since is not None:
         return NodeState.DRAINING
-    return NodeState.UP if slot.ready else NodeState.STARTING
+    if slot.ready:
+        return NodeState.UP
+    return NodeState.DOWN if slot.was_ready else NodeState.STARTING
 
 
 def _because(slot: _Slot) -> str:

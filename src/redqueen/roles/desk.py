@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 
 import anyio
 
 from redqueen.api.ports import FleetNode, FleetPicture, LogLine
 from redqueen.errors import NotFound
 from redqueen.fleet import living
+from redqueen.fleet.drivers import logfiles
 from redqueen.fleet.model import NodeView
+from redqueen.fleet.rotation import LogQuery
 from redqueen.roles.board import RecordBoard
 from redqueen.roles.control import LEADER
 from redqueen.roles.node import Node
 from redqueen.store.leases import Leases
 
 _ANSWER_S = 0.1
-_TAIL_BYTES = 1 << 20
-"""How much of the end of each log is looked at."""
 
 
 class FleetDesk:
@@ -55,10 +54,11 @@ class FleetDesk:
                 return living.kill(view)
         raise NotFound("fleet.node_unknown", f"There is no node {node_id}", hint="See them with: redqueen status")
 
-    async def logs(self, role: str | None, node: str | None, lines: int) -> list[LogLine]:
-        """Return the last `lines` log lines, oldest first, of one role, one node or all."""
+    async def logs(self, query: LogQuery) -> list[LogLine]:
+        """Return the last log lines that are asked for, oldest first."""
         folder = self._node.spec.data_path / "logs"
-        return await anyio.to_thread.run_sync(_log_lines, folder, role, node, lines)
+        found = await anyio.to_thread.run_sync(logfiles.read, folder, query)
+        return [LogLine(node, line) for node, line in found]
 
 
 def _node(view: NodeView) -> FleetNode:
@@ -74,27 +74,3 @@ def _node(view: NodeView) -> FleetNode:
         restarts=view.restarts,
         because=view.because,
     )
-
-
-def _log_lines(folder: Path, role: str | None, node: str | None, lines: int) -> list[LogLine]:
-    """Merge the ends of the logs by their time stamps; a line without one goes with the line before it."""
-    found: list[tuple[str, LogLine]] = []
-    for path in sorted(folder.glob("*.log")):
-        name = path.stem
-        if (node is not None and name != node) or (role is not None and name.partition("-")[0] != role):
-            continue
-        stamp = ""
-        for line in _tail(path).decode(errors="replace").splitlines()[-lines:]:
-            if line.startswith('{"time":"'):
-                stamp = line[9:33]
-            found.append((stamp, LogLine(name, line)))
-    found.sort(key=lambda entry: entry[0])
-    return [line for _, line in found[-lines:]]
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as log:
-        size = log.seek(0, os.SEEK_END)
-        log.seek(max(0, size - _TAIL_BYTES))
-        text = log.read()
-    return text if size <= _TAIL_BYTES else text.partition(b"\n")[2]

@@ -183,7 +183,7 @@ class Companion:
 
     async def _await_exit(self, child: ProcessId) -> None:
         code = await processes.wait_exit(child)
-        self._end(child, exit_reason(code))
+        self._end(child, f"its command {exit_reason(code).removeprefix('it ')}")
         self._over.set()
 
     async def _watch_use(self, child: ProcessId) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -80,15 +80,24 @@ def family(process: ProcessId) -> list[int]:
 
 
 def use_of(process: ProcessId) -> Use:
-    """Return what a process and its descendants use now; what they share counts once. Source: proc(5), statm."""
-    private, shared, descriptors = 0, 0, 0
-    for pid in family(process):
+    """Return what a process and its descendants use now."""
+    pids = family(process)
+    descriptors = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            descriptors = max(descriptors, len(os.listdir(f"/proc/{pid}/fd")))
+    return Use(memory_of(pids), descriptors)
+
+
+def memory_of(pids: Iterable[int]) -> int:
+    """Return the bytes of memory that processes use together; what they share counts once. Source: proc(5), statm."""
+    private, shared = 0, 0
+    for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = Path(f"/proc/{pid}/statm").read_text().split()
             private += int(fields[1]) - int(fields[2])
             shared = max(shared, int(fields[2]))
-            descriptors = max(descriptors, len(os.listdir(f"/proc/{pid}/fd")))
-    return Use((private + shared) * _PAGE, descriptors)
+    return (private + shared) * _PAGE
 
 
 def listens_on(process: ProcessId) -> list[tuple[str, int]]:

@@ -8,24 +8,22 @@ written (its starter died in between) is found and adopted all the same. Enter a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from redqueen import processes
 from redqueen.errors import Unavailable
-from redqueen.fleet import addresses, nodefiles
+from redqueen.fleet import addresses, limits, nodefiles
 from redqueen.fleet.datadir import read_json, write_json
-from redqueen.fleet.drivers import strays
+from redqueen.fleet.drivers import command, strays
 from redqueen.fleet.model import NodeSpec, Role
 from redqueen.fleet.ports import Readiness
 from redqueen.processes import ProcessId
-
-LOG_LIMIT_BYTES: Final = 20 << 20
-"""A log longer than this is set aside (as .1, in place of the earlier) when its node starts."""
 
 
 def node_argv(spec_path: Path) -> list[str]:
@@ -92,12 +90,20 @@ class LocalProcesses:
                 (path.parent / name).unlink(missing_ok=True)
             # A service's environment may hold secrets.
             write_json(path, spec, mode=0o600)
-            set_aside(log)
             process = processes.spawn(self._argv(path), log=log, env=self._environment)
             nodefiles.write_process(self._data_dir, spec.node_id, process)
+            _bound(spec, process)
         except OSError as error:
             raise Unavailable("fleet.start", f"Cannot start {spec.node_id}", why=str(error)) from error
         return process
+
+    def excess(self, spec: NodeSpec, process: ProcessId) -> str:
+        """Say why one of our own nodes uses too much, empty if it does not; its engines are bounded themselves."""
+        allowance = limits.OWN.get(spec.role)
+        if allowance is None:
+            return ""
+        used = limits.Use(command.memory_of([process.pid]), 0)
+        return limits.exceeded(used, allowance, limits.Verdict()).because
 
     def readiness(self, node_id: str, process: ProcessId) -> Readiness:
         """Return what this very process has said about itself."""
@@ -124,6 +130,19 @@ class LocalProcesses:
         folder = nodefiles.nodes_dir(self._data_dir) / node_id
         for name in ("node.json", "process.json", "ready.json", "note.json"):
             (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # a service has no scratch of its own
+
+
+def _bound(spec: NodeSpec, process: ProcessId) -> None:
+    """Give a node of ours the descriptors of its role, as many as the system allows."""
+    allowance = limits.OWN.get(spec.role)
+    if allowance is None:
+        return
+    with contextlib.suppress(OSError):  # it may be gone already
+        hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[1]
+        soft = allowance.descriptors if hard == resource.RLIM_INFINITY else min(allowance.descriptors, hard)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def exit_reason(code: int | None) -> str:
@@ -136,12 +155,3 @@ def exit_reason(code: int | None) -> str:
         return f"it was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"it was killed by signal {-code}"
-
-
-def set_aside(log: Path) -> None:
-    """Rename a log that has become too long, so that a new one begins."""
-    try:
-        if log.stat().st_size > LOG_LIMIT_BYTES:
-            log.replace(log.with_name(f"{log.name}.1"))
-    except FileNotFoundError:
-        return
