@@ -274,3 +274,46 @@ def test_any_metadata_survives_json_and_always_gives_readable_xml(metadata: dict
 def test_names_that_xml_does_not_allow_are_spelt_and_read_back() -> None:
     written = xml.write({"metadata": {"a key/1": "x<>&\"'\x00", "1st": "y", "\U0001f3ac": "z"}})
     assert xml.read(written) == {"metadata": {"a key/1": "x<>&\"'", "1st": "y", "\U0001f3ac": "z"}}
+
+
+@given(
+    st.dictionaries(st.text(st.sampled_from("_-.$@a1 :é\U0001f3ac"), min_size=1, max_size=6), st.just("v"), max_size=3)
+)
+def test_any_key_is_spelt_so_that_it_reads_back(keys: dict[str, str]) -> None:
+    assert xml.read(xml.write({"metadata": keys})) == {"metadata": keys or ""}
+
+
+def test_keys_as_xstream_spells_them_are_read() -> None:
+    read = xml.read(b"<metadata><a__b>1</a__b><c_-d>2</c_-d><plain_one>3</plain_one><x_.0020y>4</x_.0020y></metadata>")
+    assert read == {"metadata": {"a_b": "1", "c$d": "2", "plain_one": "3", "x y": "4"}}
+
+
+def test_gzip_is_not_forced_on_who_refuses_it(ledger: Ledger) -> None:
+    for accepted in ("identity", "gzip;q=0, identity", "gzip; q=0.0"):
+        response = ask(ledger, "GET", "apps", accept="application/json", accept_encoding=accepted)
+        assert "content-encoding" not in response.headers
+    response = ask(ledger, "GET", "apps", accept="application/json", accept_encoding="deflate, gzip;q=0.5")
+    assert response.headers["content-encoding"] == "gzip"
+
+
+def test_a_peers_heartbeat_of_what_changed_there_brings_its_override(ledger: Ledger) -> None:
+    path = "apps/ORDERS/host:orders:8080?lastDirtyTimestamp=1700000000001&overriddenstatus=OUT_OF_SERVICE"
+    assert ask(ledger, "PUT", path).status == 404
+    assert json.loads(ask(ledger, "GET", "apps", **JSON).body)["applications"]["apps__hashcode"] == "UP_1_"
+    assert ask(ledger, "PUT", path, x_netflix_discovery_replication="true").status == 404
+    found = json.loads(ask(ledger, "GET", "apps", **JSON).body)["applications"]
+    assert found["apps__hashcode"] == "OUT_OF_SERVICE_1_"
+
+
+def test_answers_are_kept_only_while_they_are_true(ledger: Ledger) -> None:
+    def told(path: str, **headers: str) -> list[str]:
+        body = ask(ledger, "GET", path, **headers).body
+        return [i["status"] for a in json.loads(body)["applications"]["application"] for i in a["instance"]]
+
+    for path in ("apps", "vips/orders", "svips/orders-tls"):
+        assert told(path, **JSON) == told(path, **JSON) == ["UP"]
+        ask(ledger, "PUT", "apps/ORDERS/host:orders:8080/status?value=OUT_OF_SERVICE")
+        assert told(path, **JSON) == ["OUT_OF_SERVICE"]
+        ask(ledger, "DELETE", "apps/ORDERS/host:orders:8080/status")
+    ask(ledger, "DELETE", "apps/ORDERS/host:orders:8080")
+    assert [told(path, **JSON) for path in ("apps", "vips/orders", "svips/orders-tls")] == [[], [], []]
