@@ -184,7 +184,7 @@ class _Kept:
 def _only_the_region(head: Head) -> bool:
     if head.path.startswith("/registry/v1/"):
         return head.method != "GET"
-    return "peerreplication" in head.path or _handed_on(head)
+    return "peerreplication" in unquote(head.path) or _handed_on(head)
 
 
 def _handed_on(head: Head) -> bool:
