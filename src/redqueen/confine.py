@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import time
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read file, read directory
@@ -80,6 +81,21 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, access: int) -> None:
     os.close(descriptor)
 
 
+def be_orphaned(pipe: int) -> None:
+    """Go on in a child whose parent is gone, and tell its pid through `pipe`.
+
+    Some servers (Envoy with hot restart) end when whoever started them does; nobody's child does not.
+    """
+    starter = os.getpid()
+    child = os.fork()
+    if child:
+        os.write(pipe, str(child).encode())
+        os._exit(0)
+    os.close(pipe)
+    while os.getppid() == starter:
+        time.sleep(0.0005)
+
+
 def be_nice(niceness: int) -> None:
     """Give way to others by `niceness` (0 to 19), also across sessions. Source: sched(7), autogroup."""
     os.nice(niceness)
@@ -132,12 +148,15 @@ def main(argv: list[str]) -> None:
 
     With `--descriptors` it is a declared service: tied to its starter and bounded. With `--parent`
     it is an engine: tied to its starter, limited, without network. Without, it is a server that
-    outlives its starter, and only its view of the files is narrowed.
+    outlives its starter, and only its view of the files is narrowed; with `--orphan` it is nobody's
+    child besides.
     """
     cut = argv.index("--")
     options = [option.removeprefix("--").partition("=") for option in argv[:cut]]
     command = argv[cut + 1 :]
     numbers = {key: int(value) for key, _, value in options if key not in ("read", "write")}
+    if "orphan" in numbers:
+        be_orphaned(numbers["orphan"])
     if "descriptors" in numbers:
         become_service(command, numbers)
     engine = "parent" in numbers
