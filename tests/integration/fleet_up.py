@@ -9,7 +9,6 @@ from pathlib import Path
 import anyio
 from fleet_region import Board, Ears
 
-from redqueen.cli.client import ApiClient
 from redqueen.cli.picture import Lines
 from redqueen.cli.serving import Running, run_region
 from redqueen.config import Region
@@ -57,8 +56,8 @@ class Parts:
 
         return SupervisorPorts(Asked(), Board(), Ears(), close)
 
-    def make_samples(self, data_dir: Path, client: ApiClient) -> None:
-        sys.stdout.write(f"samples through {client.address}\n")
+    def make_samples(self, data_dir: Path) -> None:
+        sys.stdout.write(f"samples in {data_dir}\n")
         raise OSError("no films today")
 
 

@@ -22,7 +22,7 @@ import anyio
 import httpx
 
 from redqueen import __version__
-from redqueen.cli.client import PREFIX, ApiClient
+from redqueen.cli.client import PREFIX
 from redqueen.cli.picture import Screen
 from redqueen.clock import SystemClock
 from redqueen.config import Region
@@ -52,7 +52,7 @@ class Composition(Protocol):
         """Return the wishes, the board, the exit notice, and what closes them."""
         ...
 
-    def make_samples(self, data_dir: Path, client: ApiClient) -> Any:
+    def make_samples(self, data_dir: Path) -> Any:
         """Make the sample titles where they are missing; takes its time."""
         ...
 
@@ -141,10 +141,9 @@ async def _after_start(opening: Opening, running: Running) -> None:
 def _greet(opening: Opening, running: Running) -> None:
     try:
         running.on_serving(opening)
-        with ApiClient.local(opening.data_dir) as client:
-            made = running.parts.make_samples(opening.data_dir, client)
-            if inspect.iscoroutine(made):
-                asyncio.run(made)
+        made = running.parts.make_samples(opening.data_dir)
+        if inspect.iscoroutine(made):
+            asyncio.run(made)
     except Exception as error:  # noqa: BLE001 - told to the user; the region goes on without samples
         running.screen.tell(f"warning: {error}")
 

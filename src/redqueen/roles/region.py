@@ -61,7 +61,7 @@ async def make_supervisor_ports(data_dir: Path) -> SupervisorPorts:
     return SupervisorPorts(RecordWishes(records, clock), RecordBoard(records), RegistryNotice(token), records.close)
 
 
-async def make_samples(data_dir: Path, _: object) -> None:
+async def make_samples(data_dir: Path) -> None:
     """Make the sample titles that were not made yet."""
     # The studio is loaded only now, when the region serves already.
     from redqueen.roles import samples
