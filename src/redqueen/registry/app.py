@@ -2,7 +2,7 @@
 
 Decides who speaks (`rights.Gate`) and what only the region may say: exchanges, replication,
 exits, suspicions. Nobody off this machine may even read without a token, and a page in a browser
-may change nothing. Reads are encoded once for each change. Everything else is handed to `wire`,
+may change nothing. Everything else is handed to `wire`,
 `stream` and `peering`. Enter at `App`.
 """
 
@@ -18,7 +18,7 @@ import anyio
 import msgspec
 
 from redqueen.errors import Forbidden, InvalidInput, NotFound, RedQueenError
-from redqueen.registry import calls, history, peering, stream, wire
+from redqueen.registry import calls, peering, stream, wire
 from redqueen.registry.calls import Reply
 from redqueen.registry.drivers.http import Answer, Head, Outlet, Stream
 from redqueen.registry.ledger import Ledger
@@ -28,8 +28,6 @@ from redqueen.registry.rights import ITSELF, Caller, Gate
 
 _SYNC_BYTES = 16 << 20
 _SUSPECTS = 256
-_KEPT = 128
-_KEPT_BYTES = 64 << 20
 
 _T = TypeVar("_T")
 
@@ -53,7 +51,6 @@ class App:
         self._moment = moment
         self._closing = closing
         self._ask = ask
-        self._reads = _Kept()
         self._told = stream.Told()
 
     def admit(self, head: Head) -> int | Answer:
@@ -95,9 +92,7 @@ class App:
         request = _eureka_request(head, body, caller)
         if request is None:
             return Answer(404)
-        if head.method != "GET":
-            return _given(wire.answer(self._ledger, request, self._moment()))
-        return self._reads.get(self._ledger, request, lambda: wire.answer(self._ledger, request, self._moment()))
+        return _given(wire.answer(self._ledger, request, self._moment()))
 
     def _heartbeat(self, beat: re.Match[str], told: re.Match[str], caller: Caller) -> Answer:
         """Answer what clients say most, in the words that they all use; `wire` answers the rest alike."""
@@ -154,31 +149,6 @@ class App:
                     await changed.wait()
 
         return Stream(feed, "application/x-ndjson")
-
-
-class _Kept:
-    """Answers to reads, kept until anything that they show changes."""
-
-    def __init__(self) -> None:
-        self._state: tuple[int, int] = (-1, -1)
-        self._answers: dict[tuple[object, ...], Answer] = {}
-        self._bytes = 0
-
-    def get(self, ledger: Ledger, request: wire.Request, make: Callable[[], wire.Response]) -> Answer:
-        """Give the kept answer to a read, or make it."""
-        state = (ledger.version, history.delta_version(ledger.history))
-        if state != self._state:
-            self._state, self._bytes = state, 0
-            self._answers.clear()
-        headers = request.headers
-        key = (request.segments, headers.get("accept", ""), headers.get("accept-encoding", ""))
-        answer = self._answers.get(key)
-        if answer is None:
-            answer = _given(make())
-            if len(self._answers) < _KEPT and self._bytes + len(answer.body) <= _KEPT_BYTES and not request.query:
-                self._answers[key] = answer
-                self._bytes += len(answer.body)
-        return answer
 
 
 def _only_the_region(head: Head) -> bool:
