@@ -17,13 +17,15 @@ from redqueen import processes
 from redqueen.clock import Clock
 from redqueen.confine import landlock_abi
 from redqueen.errors import InvalidInput, RedQueenError
-from redqueen.events import Emit
+from redqueen.events import Emit, LoopFailed
 from redqueen.gateway.compiler import Compiler, compile
 from redqueen.gateway.envoy_admin import admin_client
 from redqueen.gateway.envoy_process import Envoy, EnvoyHouse, restart_delay_s, short_lives
+from redqueen.gateway.evidence import LogTail, suspects_in, unheard
 from redqueen.gateway.model import (
     Endpoint,
     EndpointsLeftOut,
+    EndpointsSuspected,
     EnvoyAdopted,
     EnvoyHandoverFailed,
     EnvoyLost,
@@ -36,7 +38,16 @@ from redqueen.gateway.model import (
     SourceHeard,
     SourceSilent,
 )
-from redqueen.gateway.ports import EndpointSource, OnEnvoy, Report, RouteSource, ignore_envoy, ignore_state
+from redqueen.gateway.ports import (
+    EndpointSource,
+    EvidenceSink,
+    NoEvidence,
+    OnEnvoy,
+    Report,
+    RouteSource,
+    ignore_envoy,
+    ignore_state,
+)
 from redqueen.gateway.publisher import Publisher
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.snapshot_folder import SnapshotFolder
@@ -46,6 +57,7 @@ POLL_ROUTES_S = 1.0
 FIRST_INPUTS_S = 1.0
 RETRY_S = 1.0
 CHECK_S = 1.0
+LOOK_FOR_TRIES_S = 0.1
 CHECKS_UNTIL_HUNG = 5
 SOURCE_TIMEOUT_S = 5.0
 
@@ -60,6 +72,7 @@ async def run(
     drain: anyio.Event,
     report: Report = ignore_state,
     on_envoy: OnEnvoy = ignore_envoy,
+    evidence: EvidenceSink | None = None,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Keep a gateway running until `drain` is set; then let clients move on and end Envoy.
@@ -78,6 +91,7 @@ async def run(
             await agent.first_snapshot()
             group.start_soon(agent.publish)
             group.start_soon(agent.keep_envoy, task_status)
+            group.start_soon(agent.watch_tries, evidence or NoEvidence())
             await drain.wait()
             await agent.drain()
             group.cancel_scope.cancel()
@@ -246,6 +260,22 @@ class _Agent:
             self._left_out = left_out
             self._emit(EndpointsLeftOut(left_out))
         return snapshot
+
+    async def watch_tries(self, sink: EvidenceSink) -> None:
+        """Tell whoever can ask about each endpoint that Envoy could not reach."""
+        tail, told = LogTail(self._settings.log), dict[tuple[str, str], float]()
+        while True:
+            await self._clock.sleep(LOOK_FOR_TRIES_S)
+            try:
+                found = suspects_in(tail.read())
+                news, told = unheard(found, told, self._clock.monotonic())
+                if news:
+                    self._emit(EndpointsSuspected(tuple(f"{one.node_id}: {one.because}" for one in news)))
+                    with anyio.fail_after(SOURCE_TIMEOUT_S):
+                        await sink.suspect(news)
+            except Exception as error:  # noqa: BLE001 - without evidence the leases still run out; it is tried again
+                self._emit(LoopFailed("gateway.evidence", str(error) or type(error).__name__, RETRY_S))
+                await self._clock.sleep(RETRY_S)
 
     # --- Envoy --------------------------------------------------------------------------------
 

@@ -289,6 +289,13 @@ class EndpointsLeftOut(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointsSuspected(Event):
+    """Envoy could not reach these endpoints; the registries are asked to ask them."""
+
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EnvoyStarted(Event):
     """An Envoy was started and answers."""
 

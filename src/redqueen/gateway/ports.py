@@ -6,9 +6,10 @@ Owned here, implemented by the composition root. Both may fail at any time (`Red
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from redqueen.gateway.evidence import Suspected
 from redqueen.gateway.model import Endpoint, GatewayState, RouteInputs
 from redqueen.processes import ProcessId
 
@@ -43,6 +44,21 @@ class Report(Protocol):
     def __call__(self, state: GatewayState) -> None:
         """Take the state after a change."""
         ...
+
+
+class EvidenceSink(Protocol):
+    """Where the agent tells which endpoints seem dead: whoever can ask them."""
+
+    async def suspect(self, suspects: Sequence[Suspected]) -> None:
+        """Take news of endpoints that Envoy could not reach; may raise, then the news is lost."""
+        ...
+
+
+class NoEvidence:
+    """Drops the news: for a gateway without a registry."""
+
+    async def suspect(self, suspects: Sequence[Suspected]) -> None:
+        """Drop the news."""
 
 
 def ignore_envoy(process: ProcessId | None) -> None:

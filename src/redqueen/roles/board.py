@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import msgspec
 
+from redqueen.fleet.datadir import read_json, write_json
 from redqueen.fleet.model import NodeSpec, NodeView
+from redqueen.fleet.nodefiles import nodes_dir
+from redqueen.gateway.model import GatewayState
 from redqueen.registry.client import report_exit
 from redqueen.store.ports import Delete, Put, Records
 
 _PARTITION = "fleet/nodes"
+_GATEWAY_FILE = "gateway.json"
 
 
 class RecordBoard:
@@ -29,6 +36,23 @@ class RecordBoard:
         """Return all views, by node id."""
         rows = await self._records.scan(_PARTITION)
         return [msgspec.json.decode(row.value, type=NodeView) for row in rows]
+
+
+class GatewayNote:
+    """Keeps what a gateway serves in a file of its node's folder, for whoever shows the region."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _GATEWAY_FILE
+
+    def __call__(self, state: GatewayState) -> None:
+        """Put the state in place of the earlier one; a disk that refuses costs only the picture."""
+        with contextlib.suppress(OSError):
+            write_json(self._path, state)
+
+
+def gateway_state(data_dir: Path, node_id: str) -> GatewayState | None:
+    """Return what a gateway of this machine said last; None if it never did."""
+    return read_json(nodes_dir(data_dir) / node_id / _GATEWAY_FILE, GatewayState)
 
 
 class RegistryNotice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from urllib.parse import urlsplit
 
 import anyio
@@ -12,12 +12,15 @@ from redqueen.accounts.keys import MediaKeys as SigningKeys
 from redqueen.api.declarations import gateway_sides
 from redqueen.config import Region, certificate_files
 from redqueen.gateway import agent
+from redqueen.gateway.evidence import Suspected
 from redqueen.gateway.model import Endpoint, EndpointStatus, GatewaySettings, MediaKeys, RouteInputs
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.tls import Certificate
 from redqueen.gateway.transport import TlsEdge, TlsPair
-from redqueen.registry.client import watch
+from redqueen.registry.client import report_suspects, watch
+from redqueen.registry.messages import Suspect
 from redqueen.registry.model import Instance
+from redqueen.roles.board import GatewayNote
 from redqueen.roles.declared import RecordWishes
 from redqueen.roles.node import Node
 
@@ -27,17 +30,34 @@ class RegistryEndpoints:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._apps: dict[tuple[str, str], str] = {}
 
     async def watch(self) -> AsyncGenerator[tuple[Endpoint, ...]]:
         """Yield every callable instance, at once and after each change."""
         urls = self._node.spec.registry_urls
         async for instances in watch(urls, clock=self._node.clock, emit=self._node.emit):
-            yield tuple(_endpoint(instance) for instance in instances if instance.port and instance.port_enabled)
+            callable_ = [instance for instance in instances if instance.port and instance.port_enabled]
+            self._apps = {(_service(instance), instance.instance_id): instance.app for instance in callable_}
+            yield tuple(_endpoint(instance) for instance in callable_)
+
+    async def suspect(self, suspects: Sequence[Suspected]) -> None:
+        """Have every registry ask these endpoints, and let go of those that are dead."""
+        doubted = [
+            Suspect(self._apps[one.service, one.node_id], one.node_id, one.host, one.port, one.because)
+            for one in suspects
+            if (one.service, one.node_id) in self._apps
+        ]
+        if doubted:
+            await report_suspects(self._node.spec.registry_urls, doubted, self._node.registry_token)
+
+
+def _service(instance: Instance) -> str:
+    return instance.vip or instance.app.lower()
 
 
 def _endpoint(instance: Instance) -> Endpoint:
     return Endpoint(
-        service=instance.vip or instance.app.lower(),
+        service=_service(instance),
         node_id=instance.instance_id,
         host=instance.ip or instance.host,
         port=instance.port,
@@ -113,7 +133,17 @@ async def serve_gateway(node: Node) -> None:
     drain, ended = anyio.Event(), anyio.Event()
 
     async def keep(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-        await agent.run(settings, endpoints, routes, node.clock, node.emit, drain=drain, task_status=task_status)
+        await agent.run(
+            settings,
+            endpoints,
+            routes,
+            node.clock,
+            node.emit,
+            drain=drain,
+            report=GatewayNote(spec.folder),
+            evidence=endpoints,
+            task_status=task_status,
+        )
         ended.set()
 
     async with anyio.create_task_group() as group:
