@@ -39,6 +39,9 @@ type connection struct {
 
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := syscall.Read(c.file, p)
+	for err == syscall.EINTR { // the runtime's own signals
+		n, err = syscall.Read(c.file, p)
+	}
 	if n == 0 && err == nil {
 		return 0, io.EOF
 	}
@@ -55,7 +58,12 @@ func dial(host string, port int) (*connection, error) {
 	syscall.SetsockoptInt(file, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	limit := syscall.Timeval{Sec: 5}
 	syscall.SetsockoptTimeval(file, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &limit)
-	if err := syscall.Connect(file, address); err != nil {
+	err = syscall.Connect(file, address)
+	if err == syscall.EINTR { // it goes on; a new one is simpler
+		syscall.Close(file)
+		return dial(host, port)
+	}
+	if err != nil {
 		syscall.Close(file)
 		return nil, err
 	}
@@ -66,7 +74,11 @@ func dial(host string, port int) (*connection, error) {
 
 // ask sends one request and reads its whole answer; it returns the status.
 func (c *connection) ask(request []byte) (int, error) {
-	if _, err := syscall.Write(c.file, request); err != nil {
+	_, err := syscall.Write(c.file, request)
+	for err == syscall.EINTR {
+		_, err = syscall.Write(c.file, request)
+	}
+	if err != nil {
 		return 0, err
 	}
 	line, err := c.reader.ReadString('\n')
