@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from redqueen.registry import leases
+import pytest
+
+from redqueen.registry import eviction, leases
 from redqueen.registry.calls import (
     Cancel,
     ClearOverride,
@@ -16,6 +18,8 @@ from redqueen.registry.calls import (
     Renew,
     Reply,
     SetMetadata,
+    Suspected,
+    SuspectProbed,
     Sweep,
 )
 from redqueen.registry.eviction import Probe
@@ -240,18 +244,125 @@ def test_a_dead_zone_that_answers_nothing_is_evicted_while_others_are_heard() ->
     assert names(table) == ["api-03", "api-04", "api-05"]
 
 
-def test_a_registry_that_is_cut_off_does_not_empty_the_fleet() -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 9, 30])
+@pytest.mark.parametrize(("lease_s", "renewal_s"), [(3.0, 1.0), (90.0, 30.0), (30.0, 10.0)])
+def test_a_registry_that_is_cut_off_loses_nobody_not_even_for_a_moment(
+    count: int, lease_s: float, renewal_s: float
+) -> None:
     table = Table("here")
-    for number, instance in enumerate(fleet(9)):
-        step(table, Register(instance), at(number * 0.11))
-    fewest = 9
-    for turn in range(100):
-        moment = at(1 + turn * 0.2)
-        outcome = step(table, Sweep(), moment)
-        if outcome.probes:
-            step(table, Probed({i.identity: Probe.SILENT for i in outcome.probes}), moment)
-        fewest = min(fewest, len(names(table)))
-    assert fewest >= 6 and len(names(table)) == 9
+    for number, instance in enumerate(fleet(count)):
+        beating = replace(instance, lease_s=lease_s, renewal_s=renewal_s)
+        step(table, Register(beating), at(renewal_s * number / count))
+    for turn in range(600):
+        sweep(table, renewal_s + turn * lease_s / 100 if lease_s > 60 else renewal_s + turn * 0.2, Probe.SILENT)
+        assert len(names(table)) == count
+
+
+def test_hearing_itself_does_not_prove_that_the_registry_is_not_cut_off() -> None:
+    table = Table("here", own=("127.0.1.1", 7000))
+    own = node("registry-a-1", port=7000, host="127.0.1.1")
+    for instance in (own, node("api-a-1")):
+        step(table, Register(instance), at(0))
+    for turn in range(50):
+        step(table, Renew(own.identity), at(turn * 0.2))
+        sweep(table, turn * 0.2, Probe.SILENT)
+    assert len(names(table)) == 2
+
+
+def test_one_that_only_accepts_connections_is_given_up_while_others_are_heard() -> None:
+    table = table_with(*fleet(4))
+    gone_at = 0.0
+    for turn in range(150):
+        second = turn * 0.2
+        heartbeat(table, fleet(4)[:2], second)
+        sweep(table, second, Probe.ACCEPTED)
+        if not gone_at and len(names(table)) == 2:
+            gone_at = second
+    assert 3 * eviction.MOST_SPARED < gone_at < 3 * (eviction.MOST_SPARED + 2)
+
+
+def test_one_that_hangs_alone_among_many_goes_with_its_lease() -> None:
+    table = table_with(*fleet(6))
+    for turn in range(20):
+        heartbeat(table, fleet(6)[1:], turn * 0.2)
+        assert not sweep(table, turn * 0.2, None).probes
+    assert len(names(table)) == 5
+
+
+def test_own_nodes_that_fall_silent_are_asked_though_many_slow_ones_have_not_been_due() -> None:
+    slow = tuple(replace(instance, app="SLOW", lease_s=90.0, renewal_s=30.0) for instance in fleet(50))
+    table = table_with(*fleet(3), *slow)
+    asked = [i.app for o in sweep_until(table, 0, 4, None) for i in o.probes]
+    assert asked == ["API"] * 3
+
+
+def test_a_lease_is_bounded_whatever_is_asked_for() -> None:
+    table = table_with(node(lease_s=1e15))
+    assert table.living()[0].instance.lease_s == leases.MOST_LEASE_S
+
+
+def suspicion(**changes: object) -> Suspected:
+    return replace(Suspected(node().identity, "127.0.1.1", 8001, "three connects failed"), **changes)  # type: ignore[arg-type]
+
+
+def test_a_suspect_is_asked_at_once_but_not_over_and_over() -> None:
+    table = table_with(node())
+    assert [i.instance_id for i in step(table, suspicion(), at(1)).probes] == ["api-a-1"]
+    assert step(table, suspicion(), at(1.5)).probes == ()
+    assert len(step(table, suspicion(), at(2.1)).probes) == 1
+
+
+def test_suspicions_are_bounded_in_number() -> None:
+    many = fleet(300)
+    table = table_with(*many)
+    asked = [step(table, suspicion(identity=i.identity), at(1)).probes for i in many]
+    assert sum(map(len, asked)) == 100
+    assert len(step(table, suspicion(identity=many[-1].identity), at(2)).probes) == 1
+
+
+def test_a_suspicion_of_another_address_or_of_nobody_asks_nobody() -> None:
+    table = table_with(node())
+    assert step(table, suspicion(port=1), at(1)).reply is Reply.OUTDATED
+    assert step(table, suspicion(host="10.0.0.9"), at(1)).reply is Reply.OUTDATED
+    assert step(table, suspicion(identity=Identity("API", "x")), at(1)).reply is Reply.UNKNOWN
+
+
+def test_a_refusal_proves_a_suspicion_at_once_and_a_heartbeat_disproves_it() -> None:
+    table = table_with(node())
+    outcome = step(table, SuspectProbed(node().identity, Probe.REFUSED, "a gateway could not connect"), at(1))
+    assert names(table) == []
+    assert outcome.changes[0].because == "a gateway could not connect, and its port refuses connections"
+    step(table, Renew(node().identity), at(1.1))
+    assert names(table) == ["api-a-1"]
+
+
+def test_silence_proves_a_suspicion_only_with_a_missed_heartbeat_while_others_are_heard() -> None:
+    table = table_with(*fleet(3))
+    suspect, others = fleet(3)[0], fleet(3)[1:]
+    heartbeat(table, others, 1.0)
+    step(table, SuspectProbed(suspect.identity, Probe.SILENT, "x"), at(1.2))
+    assert len(names(table)) == 3
+    heartbeat(table, others, 1.8)
+    step(table, SuspectProbed(suspect.identity, Probe.ACCEPTED, "x"), at(1.9))
+    assert len(names(table)) == 3
+    step(table, SuspectProbed(suspect.identity, Probe.SILENT, "x"), at(1.9))
+    assert len(names(table)) == 2
+
+
+def test_a_peer_whose_clock_runs_ahead_cannot_end_the_lease_of_whom_we_hear() -> None:
+    table = table_with(node(lease_s=90.0, renewal_s=30.0))
+    ahead = replace(told("api-a-1", beat=START_MS + 3_600_000, lapsed=True))
+    record = replace(ahead, instance=table.living()[0].instance, version=table.living()[0].version)
+    outcome = step(table, Merge(((record, 95.0),)), at(10))
+    assert names(table) == ["api-a-1"] and outcome.news == (node().identity,)
+    assert table.living()[0].beat_ms > record.beat_ms
+
+
+def test_a_peer_that_heard_an_instance_later_may_end_its_lease() -> None:
+    table = table_with(node())
+    record = replace(table.living()[0], beat_ms=START_MS + 500, lapsed=True)
+    step(table, Merge(((record, 0.5),)), at(2.5))
+    assert names(table) == []
 
 
 def test_removals_are_forgotten_after_a_while() -> None:

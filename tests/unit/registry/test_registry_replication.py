@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redqueen.errors import InvalidInput
 from redqueen.registry import peering
 from redqueen.registry.calls import Cancel, Register, Renew
+from redqueen.registry.conversation import Conversation
 from redqueen.registry.ledger import Ledger
+from redqueen.registry.messages import SyncRequest, SyncResponse, encode
 from redqueen.registry.model import Instance, Moment, Record, Status, Version
 from redqueen.registry.replication import digest, join, missing
 
@@ -78,3 +82,77 @@ def test_news_of_heartbeats_carries_no_records() -> None:
     peering.reply(there, request, later)
     entry = there.table.find(identity)
     assert entry is not None and entry.expires_s == 2.0 + 3.0
+
+
+def many(count: int, name: str = "here") -> Ledger:
+    ledger = Ledger(name, Moment(1.0, 1_000))
+    for n in range(count):
+        ledger.apply(Register(Instance("API", f"n{n:05}", "h", 1, status=Status.UP, dirty_at_ms=1)), Moment(1.0, 1_000))
+    return ledger
+
+
+def talk(asker: Conversation, answerer: Ledger, now: Moment) -> list[SyncRequest]:
+    """Let one side say all that it has to say at one moment."""
+    said: list[SyncRequest] = []
+    while (request := asker.next(now)) is not None:
+        said.append(request)
+        asker.answered(peering.reply(answerer, request, now), now)
+    return said
+
+
+def test_ten_thousand_instances_cost_a_question_of_twelve_kilobytes_and_a_change_a_few_marks() -> None:
+    here, there = many(10_000), Ledger("there", Moment(1.0, 1_000))
+    asker = Conversation(here)
+    first = talk(asker, there, Moment(2.0, 2_000))
+    assert len(there.living()) == 10_000
+    assert max(len(r.records) + len(r.wanted) for r in first) == peering.MOST_AT_ONCE
+    for n in range(20):
+        talk(asker, there, Moment(2.1 + n / 10, 2_100 + n * 100))
+    (idle,) = talk(asker, there, Moment(6.5, 6_500))
+    assert len(encode(idle)) < 12_000
+    assert len(encode(peering.reply(there, idle, Moment(5.0, 5_000)))) < 200
+    there.apply(Cancel(there.living()[7].identity), Moment(5.1, 5_100))
+    response = peering.reply(there, peering.question(here), Moment(5.2, 5_200))
+    assert len(response.differing) == 1 and len(response.marks) < 40
+    assert [len(told) + len(wanted) for told, wanted in peering.settlement(here, response)] == [1]
+
+
+def test_after_a_silence_a_peer_is_told_of_every_beat_it_missed() -> None:
+    here, there = many(3), Ledger("there", Moment(1.0, 1_000))
+    asker = Conversation(here)
+    talk(asker, there, Moment(1.0, 1_000))
+    asker.failed()
+    for record in here.living():
+        here.apply(Renew(record.identity), Moment(3.0, 3_000))
+    asker.failed()  # what was to be told is lost, too
+    talk(asker, there, Moment(3.5, 3_500))
+    talk(asker, there, Moment(3.6, 3_600))
+    assert all(e.expires_s == 3.0 + 3.0 for e in there.table.entries())
+
+
+def test_a_peer_of_the_first_release_is_asked_in_its_own_words() -> None:
+    now = Moment(1.0, 1_000)
+    here, there = many(2), many(3, "there")
+    asker = Conversation(here)
+    question = asker.next(now)
+    assert question is not None and question.buckets is not None
+    asker.answered(SyncResponse("there"), now)  # it lets unknown fields pass, and takes this for news of nothing
+    question = asker.next(now)
+    assert question is not None and question.digest is not None and len(question.digest) == 2
+    asker.answered(peering.reply(there, question, now), now)
+    assert here.living() == there.living()
+
+
+def test_digests_that_cannot_be_read_are_refused_plainly() -> None:
+    for text in ("", "!", "AAAA"):
+        with pytest.raises(InvalidInput):
+            peering.reply(many(1), SyncRequest("x", buckets=text), Moment(1.0, 1_000))
+
+
+def test_the_digests_are_those_of_the_living_whatever_happened_before() -> None:
+    now = Moment(1.0, 1_000)
+    here, fresh = many(50), Ledger("fresh", now)
+    for record in here.living()[::2]:
+        here.apply(Cancel(record.identity), now)
+    fresh.load(here.living(), now)
+    assert here.table.buckets == fresh.table.buckets and any(fresh.table.buckets)
