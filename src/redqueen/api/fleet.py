@@ -17,6 +17,7 @@ from redqueen.errors import InvalidInput
 from redqueen.fleet.rotation import LogQuery
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_REQUEST = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
 class LogLines(msgspec.Struct, frozen=True):
@@ -44,6 +45,7 @@ async def logs(
     service: Annotated[str | None, QueryParameter(description="Only nodes of this service")] = None,
     node: Annotated[str | None, QueryParameter(description="Only this node")] = None,
     since: Annotated[datetime | None, QueryParameter(description="Only lines from this time on")] = None,
+    request: Annotated[str, QueryParameter(description="Only lines that name this request's id")] = "",
     lines: Annotated[int, QueryParameter(description="How many at most", ge=1, le=5000)] = 200,
 ) -> LogLines:
     """Return the last log lines of a role, a service, a node or the whole region."""
@@ -53,6 +55,7 @@ async def logs(
         node=None if node is None else _name("node", node),
         since="" if since is None else since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z",
         lines=lines,
+        request=_request(request),
     )
     return LogLines(await services.fleet.logs(query))
 
@@ -61,6 +64,12 @@ def _name(key: str, value: str) -> str:
     if not _NAME.fullmatch(value):
         raise InvalidInput("fleet.name", f"`{key}` is no name of the fleet", hint="See them with: redqueen status")
     return value
+
+
+def _request(request_id: str) -> str:
+    if request_id and not _REQUEST.fullmatch(request_id):
+        raise InvalidInput("fleet.request", "`request` is no request's id", hint="It stands in x-request-id")
+    return request_id
 
 
 ROUTES = [view, kill, logs]

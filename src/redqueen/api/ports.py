@@ -27,6 +27,10 @@ class FleetNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     version: str
     restarts: int = 0
     because: str = ""
+    snapshot: str = ""
+    """A gateway's: the version of the routes and endpoints it serves by."""
+    warning: str = ""
+    """What is wrong with a process that serves all the same."""
 
 
 class FleetPicture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -11,7 +11,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,11 @@ import msgspec
 
 from redqueen.cli.client import ApiClient, data_option
 from redqueen.cli.output import json_option, note, say
-from redqueen.errors import InvalidInput, Unavailable
+from redqueen.errors import InvalidInput, NotFound, Unavailable
 from redqueen.fleet.drivers import logfiles
 from redqueen.fleet.model import Role
 from redqueen.fleet.rotation import LogQuery
+from redqueen.gateway.passport import explained, joined
 
 _LOOK_S: Final = 0.5
 _FOLLOWED_LINES: Final = 5000
@@ -53,15 +54,22 @@ class Wanted:
     service: str | None = None
     node: str | None = None
     since: str | None = None
+    request: str | None = None
 
     def params(self, lines: int) -> dict[str, Any]:
         """Return the API's query."""
-        asked = {"role": self.role, "service": self.service, "node": self.node, "since": self.since}
+        asked = {
+            "role": self.role,
+            "service": self.service,
+            "node": self.node,
+            "since": self.since,
+            "request": self.request,
+        }
         return {**{name: value for name, value in asked.items() if value is not None}, "lines": lines}
 
     def query(self, lines: int) -> LogQuery:
         """Return the same for the files."""
-        return LogQuery(self.role, self.service, self.node, self.since or "", lines)
+        return LogQuery(self.role, self.service, self.node, self.since or "", lines, self.request or "")
 
 
 @click.command()
@@ -69,6 +77,7 @@ class Wanted:
 @click.option("--service", metavar="NAME", help="Only this declared service.")
 @click.option("--node", metavar="ID", help="Only this node.")
 @click.option("--since", metavar="WHEN", help="Only from then on: 10m, 2h, 1d, or a time such as 2026-01-31T20:15.")
+@click.option("--request", metavar="ID", help="What became of this request (its answer's x-request-id), try by try.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--lines", "count", type=click.IntRange(1, 5000), default=200, show_default=True, metavar="N")
 @data_option
@@ -78,6 +87,7 @@ def logs(
     service: str | None,
     node: str | None,
     since: str | None,
+    request: str | None,
     follow: bool,
     count: int,
     data_dir: Path,
@@ -90,9 +100,14 @@ def logs(
       redqueen logs gateway --follow
       redqueen logs --service hello --since 10m
       redqueen logs api-b-1 --lines 50
+      redqueen logs --request 0b6f3f0e-6f57-4b52-8a58-6f1a4b7c2f11
     """
     wanted = chosen(what, service, node, None if since is None else moment(since, datetime.now(UTC)))
     with ApiClient.local(data_dir, patience_s=3) as api:
+        if request is not None:
+            asked = replace(wanted, request=request)
+            _show_request(_by_api_or_files(api, data_dir, asked)(count), request, as_json=as_json)
+            return
         look = _by_api_or_files(api, data_dir, wanted)
         known = _show(look(count), {}, as_json=as_json)
         while follow:
@@ -137,6 +152,22 @@ def _by_api_or_files(api: ApiClient, data_dir: Path, wanted: Wanted) -> Callable
             return [Line(node, line) for node, line in logfiles.read(data_dir / "logs", wanted.query(lines))]
 
     return look
+
+
+def _show_request(lines: Sequence[Line], request_id: str, *, as_json: bool) -> None:
+    """Show a request's passport: one sentence, then all that is known, its failed tries included."""
+    passports = joined(line.line for line in lines)
+    if not passports:
+        raise NotFound(
+            "logs.request",
+            f"No log names the request {request_id}",
+            why="A quick success of media is not logged, and old lines are dropped",
+            hint="Take the x-request-id of the answer, within the days that logs are kept",
+        )
+    for passport in passports:
+        if not as_json:
+            say(explained(passport))
+        say(msgspec.json.encode(passport).decode())
 
 
 def _show(lines: Sequence[Line], known: Mapping[str, list[str]], *, as_json: bool) -> dict[str, list[str]]:

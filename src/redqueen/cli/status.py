@@ -17,7 +17,8 @@ from redqueen.cli.output import json_option, note, say, show_json, show_table
 from redqueen.errors import RedQueenError, Unavailable
 from redqueen.fleet.datadir import read_region
 from redqueen.fleet.living import seen_in
-from redqueen.fleet.model import NodeView
+from redqueen.fleet.model import NodeView, Role
+from redqueen.roles.board import gateway_state, warning
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -33,6 +34,13 @@ class Node(msgspec.Struct, frozen=True):
     version: str = ""
     restarts: int = 0
     because: str = ""
+    snapshot: str = ""
+    warning: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Return why it is as it is, what is wrong first."""
+        return "; ".join(part for part in (self.warning, self.because) if part)
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -70,7 +78,7 @@ def status(data_dir: Path, as_json: bool) -> None:
 
 def _from_files(data_dir: Path, error: Unavailable, *, as_json: bool) -> None:
     read_region(data_dir)
-    nodes = tuple(_node(view) for view in seen_in(data_dir))
+    nodes = tuple(_node(view, data_dir) for view in seen_in(data_dir))
     if not nodes:
         raise Unavailable(
             "region.down",
@@ -90,7 +98,8 @@ def _body(error: RedQueenError) -> dict[str, str]:
     return {"code": error.code, "what": error.what, "why": error.why, "hint": error.hint}
 
 
-def _node(view: NodeView) -> Node:
+def _node(view: NodeView, data_dir: Path) -> Node:
+    state = gateway_state(data_dir, view.node_id) if view.role == Role.GATEWAY else None
     return Node(
         id=view.node_id,
         role=view.role,
@@ -100,13 +109,15 @@ def _node(view: NodeView) -> Node:
         address=f"{view.host}:{view.port}" if view.port else "",
         state=view.state.value,
         version=view.version,
+        snapshot="" if state is None else state.version,
+        warning="" if state is None else warning(state),
     )
 
 
 def _show(fleet: Fleet) -> None:
     columns = ("zone", "id", "role", "service", "state", "pid", "address", "version", "restarts", "because")
     nodes = sorted(fleet.nodes, key=lambda node: (node.zone or "~", node.id))
-    rows = [[getattr(node, column) for column in columns] for node in nodes]
+    rows = [[node.reason if column == "because" else getattr(node, column) for column in columns] for node in nodes]
     show_table(columns, rows, state_column="state")
     if fleet.public_url:
         say(f"\n{fleet.region or 'The region'} serves at {fleet.public_url}")

@@ -43,13 +43,17 @@ def surplus(parts: Iterable[Part], total_bytes: int = TOTAL_BYTES) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Whose lines, how many at most, and since when (RFC 3339 in UTC with milliseconds; empty: ever)."""
+    """Whose lines, how many at most, and since when (RFC 3339 in UTC with milliseconds; empty: ever).
+
+    With `request` only lines that name that request's id.
+    """
 
     role: str | None = None
     service: str | None = None
     node: str | None = None
     since: str = ""
     lines: int = 200
+    request: str = ""
 
     def means(self, node_id: str) -> bool:
         """Tell whether a node's log is asked for."""

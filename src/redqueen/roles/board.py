@@ -55,6 +55,13 @@ def gateway_state(data_dir: Path, node_id: str) -> GatewayState | None:
     return read_json(nodes_dir(data_dir) / node_id / _GATEWAY_FILE, GatewayState)
 
 
+def warning(state: GatewayState) -> str:
+    """Say what is wrong with a gateway that serves all the same; empty if nothing is."""
+    if state.because:
+        return f"it refuses {f'snapshot {state.rejected}' if state.rejected else 'what it was given'}: {state.because}"
+    return "" if state.serving else "no snapshot is confirmed yet"
+
+
 class RegistryNotice:
     """Tells every registry that a node's process has ended, so that nobody waits for its lease."""
 

@@ -7,19 +7,21 @@ import threading
 from datetime import UTC, datetime
 
 import anyio
+import msgspec
 
 from redqueen.api.ports import FleetNode, FleetPicture, LogLine
 from redqueen.errors import NotFound
 from redqueen.fleet import living
 from redqueen.fleet.drivers import logfiles
-from redqueen.fleet.model import NodeView
+from redqueen.fleet.model import NodeState, NodeView, Role
 from redqueen.fleet.rotation import LogQuery
-from redqueen.roles.board import RecordBoard
+from redqueen.roles.board import RecordBoard, gateway_state, warning
 from redqueen.roles.control import LEADER
 from redqueen.roles.node import Node
 from redqueen.store.leases import Leases
 
 _ANSWER_S = 0.1
+_ALIVE = frozenset({NodeState.UP, NodeState.DRAINING})
 
 
 class FleetDesk:
@@ -39,9 +41,16 @@ class FleetDesk:
             public_url=self._public_url,
             as_of=datetime.fromtimestamp(self._node.clock.now(), UTC),
             zones=list(self._node.region.zones),
-            nodes=[_node(view) for view in views],
+            nodes=[self._seen(view) for view in views],
             leader=await self._leases.holder(LEADER),
         )
+
+    def _seen(self, view: NodeView) -> FleetNode:
+        node = _node(view)
+        if view.role != Role.GATEWAY or view.state not in _ALIVE:
+            return node
+        state = gateway_state(self._node.spec.data_path, view.node_id)
+        return node if state is None else msgspec.structs.replace(node, snapshot=state.version, warning=warning(state))
 
     async def kill(self, node_id: str) -> None:
         """End exactly that process at once. Raises NotFound."""

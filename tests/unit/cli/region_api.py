@@ -39,6 +39,8 @@ def node(node_id: str, role: str, zone: str, *, pid: int = 7, state: str = "up")
         "version": "1",
         "restarts": 0,
         "because": "",
+        "snapshot": "",
+        "warning": "",
     }
 
 

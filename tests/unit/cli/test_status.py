@@ -26,6 +26,15 @@ def test_the_table_is_by_zone_and_ends_with_the_address(
     assert lines[-1] == "local serves at http://127.0.0.1:8080"
 
 
+def test_what_a_gateway_refuses_stands_beside_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing = {**FLEET["nodes"][0], "id": "gateway-a-1", "warning": "it refuses snapshot 12: bad key"}
+    serve(monkeypatch, lambda request: httpx.Response(200, json={**FLEET, "nodes": [refusing]}))
+    assert run(["status"]) == 0
+    assert "it refuses snapshot 12: bad key" in capsys.readouterr().out
+
+
 def test_json_has_every_node_and_the_address(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,6 +108,8 @@ def _last(log: Path, query: LogQuery) -> list[tuple[str, str]]:
         stamp = stamp_of(line)
         if query.since and stamp and stamp < query.since:
             break
+        if query.request not in line:
+            continue
         lines.append(line)
         if len(lines) >= query.lines:
             break

@@ -92,6 +92,10 @@ export interface FleetNode {
   version: string;
   restarts: number;
   because: string;
+  /** A gateway's: the version of what it serves by. */
+  snapshot: string;
+  /** What is wrong with a process that serves all the same. */
+  warning: string;
 }
 
 export interface Fleet {

@@ -14,6 +14,8 @@ const node = (id: string, over: Partial<FleetNode> = {}): FleetNode => {
     state: 'up',
     version: '1',
     restarts: 0,
+    snapshot: '',
+    warning: '',
     because: '',
     ...over,
   };
