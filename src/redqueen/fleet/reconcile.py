@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from redqueen.fleet.backoff import History, Pace
-from redqueen.fleet.rolling import Observed, Replacement, Wanted, needed, replacements
+from redqueen.fleet.rolling import Observed, Replacement, Wanted, needed, replaceable, replacements
 
 __all__ = ["Action", "Drain", "Observed", "Start", "Stop", "Wait", "Wanted", "reconcile"]
 
@@ -58,11 +58,13 @@ def reconcile(
 ) -> tuple[Action, ...]:
     """Return what to do now, in the order of `desired`, then of what is not desired any more."""
     actions: list[Action] = []
-    spares = needed(desired, observed, now, pace)
+    spares, movable = needed(desired, observed, now, pace), replaceable(desired, observed, now, pace)
     allowed = replacements(desired, observed, now, pace)
     for node_id, wanted in desired.items():
         if wanted.spare:
-            actions += _spare(node_id, wanted, observed.get(node_id), node_id in spares, now, pace)
+            seen = observed.get(node_id)
+            stays = seen is not None and (seen.digest == wanted.digest or node_id not in movable)
+            actions += _spare(node_id, seen, now, pace, is_needed=node_id in spares, stays=stays)
         else:
             actions += _member(node_id, wanted, observed.get(node_id), allowed[wanted.group], now, pace)
     for node_id, seen in observed.items():
@@ -84,13 +86,13 @@ def _member(
 
 
 def _spare(
-    node_id: str, wanted: Wanted, seen: Observed | None, is_needed: bool, now: float, pace: Pace
+    node_id: str, seen: Observed | None, now: float, pace: Pace, *, is_needed: bool, stays: bool
 ) -> list[Action]:
     if seen is None or not seen.alive:
         return [_start(node_id, seen.history if seen else History(), now, _STANDS_IN)] if is_needed else []
     if not is_needed:
         return [_leave(node_id, seen, "the others serve again", now, pace)]
-    if seen.draining_since is not None or seen.digest != wanted.digest:
+    if seen.draining_since is not None or not stays:
         return [_leave(node_id, seen, "its settings have changed", now, pace)]
     return []
 

@@ -3,7 +3,8 @@
 A service with a spare never has fewer serving nodes than it shall have: the spare is started with
 the new settings, and only when it has been up for `settle_s` (its registration has reached every
 gateway) is an old node asked to leave; each next one waits until the one before is back. The spare
-leaves last. A new version that does not come up stops the replacement: the old nodes serve on.
+leaves last; when the settings change again meanwhile, it stays as it is until the others serve
+without it. A new version that does not come up stops the replacement: the old nodes serve on.
 Without a spare (the region's own roles) a node goes when every other of its role serves, one in the
 whole region at a time. Pure. Enter at `replacements` and `needed`.
 """
@@ -82,6 +83,20 @@ def _is_needed(
     if seen is None or not seen.alive or seen.draining_since is not None:
         return False
     return not all(node_id in observed and observed[node_id].serves(now, pace.settle_s) for node_id in members)
+
+
+def replaceable(
+    desired: Mapping[str, Wanted], observed: Mapping[str, Observed], now: float, pace: Pace
+) -> frozenset[str]:
+    """Return the spares that may make room for a newer version: nobody needs them, or they serve nobody."""
+    found: set[str] = set()
+    for node_id, wanted in desired.items():
+        seen = observed.get(node_id)
+        if wanted.spare and seen is not None:
+            members = _members(wanted.group, desired)
+            whole = all(other in observed and observed[other].serves(now, pace.settle_s) for other in members)
+            found |= {node_id} if whole or not seen.ready else set()
+    return frozenset(found)
 
 
 def replacements(

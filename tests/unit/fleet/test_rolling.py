@@ -85,6 +85,8 @@ def test_when_the_change_is_taken_back_the_spare_just_leaves() -> None:
 
 
 def test_a_spare_of_yet_another_version_is_replaced_itself() -> None:
+    actions = decide({A: shop("old"), B: shop(alive=False), SPARE: shop("between")})
+    assert SPARE not in actions, "it is needed as it is"
     actions = decide({A: shop("old"), B: shop("old"), SPARE: shop("between")})
     assert isinstance(actions[SPARE], Drain)
     assert not any(isinstance(actions[node_id], Drain) for node_id in (A, B))
