@@ -45,7 +45,7 @@ async def logs(
     service: Annotated[str | None, QueryParameter(description="Only nodes of this service")] = None,
     node: Annotated[str | None, QueryParameter(description="Only this node")] = None,
     since: Annotated[datetime | None, QueryParameter(description="Only lines from this time on")] = None,
-    request: Annotated[str, QueryParameter(description="Only lines that name this request's id")] = "",
+    request_id: Annotated[str, QueryParameter(description="Only lines that name this request's id")] = "",
     lines: Annotated[int, QueryParameter(description="How many at most", ge=1, le=5000)] = 200,
 ) -> LogLines:
     """Return the last log lines of a role, a service, a node or the whole region."""
@@ -55,7 +55,7 @@ async def logs(
         node=None if node is None else _name("node", node),
         since="" if since is None else since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z",
         lines=lines,
-        request=_request(request),
+        request=_request(request_id),
     )
     return LogLines(await services.fleet.logs(query))
 
@@ -68,7 +68,7 @@ def _name(key: str, value: str) -> str:
 
 def _request(request_id: str) -> str:
     if request_id and not _REQUEST.fullmatch(request_id):
-        raise InvalidInput("fleet.request", "`request` is no request's id", hint="It stands in x-request-id")
+        raise InvalidInput("fleet.request", "`request_id` is no request's id", hint="It stands in x-request-id")
     return request_id
 
 
