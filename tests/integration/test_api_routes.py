@@ -255,6 +255,7 @@ async def test_the_operator_sees_the_fleet_ends_a_node_and_reads_logs(tmp_path: 
         assert logs == {"lines": [{"node": "api-a-1", "line": "api None 3"}]}
         assert (await client.get("/api/v1/fleet/logs?role=../../etc", headers=BEARER)).status_code == 400
         assert (await client.get("/api/v1/fleet/logs?lines=0", headers=BEARER)).status_code == 400
+        assert (await client.get("/api/v1/fleet/logs?request_id=..%2f", headers=BEARER)).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Wanted:
             "service": self.service,
             "node": self.node,
             "since": self.since,
-            "request": self.request,
+            "request_id": self.request,
         }
         return {**{name: value for name, value in asked.items() if value is not None}, "lines": lines}
 
