@@ -16,6 +16,7 @@ from redqueen.gateway.envoy_json import TYPE, seconds
 from redqueen.gateway.model import Endpoint, EndpointStatus, LeftOut, ServicePolicy, ZoneChoice
 
 CONNECTION_BUFFER_BYTES = 256 << 10
+ASSIGNMENT = TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 OWN_ZONE_WEIGHT, OTHER_ZONE_WEIGHT = 4, 1
 _SERVED = {EndpointStatus.UP: "HEALTHY", EndpointStatus.OUT_OF_SERVICE: "DRAINING"}
 
@@ -25,20 +26,16 @@ def endpoints_file(service: str) -> str:
     return f"eds-{service}.json"
 
 
-def cluster(service: str, policy: ServicePolicy, folder: str) -> dict[str, Any]:
-    """Give a service's cluster: connections, limits and health; its endpoints are a file in `folder`."""
+def cluster(service: str, policy: ServicePolicy, folder: str, assigned: object | None = None) -> dict[str, Any]:
+    """Give a service's cluster: connections, limits and health.
+
+    Its endpoints are `assigned` (a load assignment), or a file in `folder` where there is none.
+    """
     return {
         "@type": TYPE + "envoy.config.cluster.v3.Cluster",
         "name": service,
         "metadata": {"filter_metadata": {"redqueen": {"service": service}}},
-        "type": "EDS",
-        "eds_cluster_config": {
-            "eds_config": {
-                "path_config_source": {"path": f"{folder}/{endpoints_file(service)}"},
-                # A listener must not wait long for a service whose file is missing.
-                "initial_fetch_timeout": "1s",
-            }
-        },
+        **(_watched(service, folder) if assigned is None else {"type": "STATIC", "load_assignment": assigned}),
         # Loopback and LAN: a node that has not accepted after half a second is not there.
         "connect_timeout": seconds(policy.connect_timeout_s),
         # With weights this divides each weight by the requests in flight, so that load spills over to
@@ -63,6 +60,12 @@ def cluster(service: str, policy: ServicePolicy, folder: str) -> dict[str, Any]:
             }
         },
     }
+
+
+def _watched(service: str, folder: str) -> dict[str, Any]:
+    # A listener must not wait long for a service whose file is missing.
+    source = {"path_config_source": {"path": f"{folder}/{endpoints_file(service)}"}, "initial_fetch_timeout": "1s"}
+    return {"type": "EDS", "eds_cluster_config": {"eds_config": source}}
 
 
 def _breaker(policy: ServicePolicy, priority: str) -> dict[str, Any]:
@@ -144,10 +147,7 @@ def load_assignment(
 ) -> dict[str, Any]:
     """Give the endpoints of one service as seen from `zone`; none is valid (503)."""
     chosen = [endpoint for endpoint in endpoints if endpoint.service == service]
-    assignment: dict[str, Any] = {
-        "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": service,
-    }
+    assignment: dict[str, Any] = {"cluster_name": service}
     groups = [chosen]
     if choice is ZoneChoice.STAY:
         groups = [[one for one in chosen if (one.zone == zone) is own] for own in (True, False)]

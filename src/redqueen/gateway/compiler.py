@@ -1,15 +1,16 @@
 """Turns what a gateway knows into Envoy's files: the same inputs always give the same bytes.
 
-`bootstrap.json` is read once; the others are watched by Envoy and may be replaced one by one.
-Each service's endpoints are a file of their own, so that a node's birth or death rewrites one
-small file and nothing else. Refuses names that cannot be file or cluster names, paths that are
-not plain, and keys that are not public. Enter at `compile`.
+`bootstrap.json` is read once; the others are watched by Envoy and may be replaced one by one. The
+endpoints of the first services are a file each, so that a node's birth or death rewrites one small
+file and nothing else; those of further ones lie with their clusters. Refuses names that cannot be
+file or cluster names, paths that are not plain, and keys that are not public. Enter at `compile`,
+or at `Compiler` to compile again and again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ import msgspec
 from redqueen.errors import InvalidInput
 from redqueen.gateway import media
 from redqueen.gateway.claims import NAME, settle
-from redqueen.gateway.clusters import cluster, endpoints_file, load_assignment, usable
+from redqueen.gateway.clusters import ASSIGNMENT, cluster, endpoints_file, load_assignment, usable
 from redqueen.gateway.edge_routes import route_configuration
 from redqueen.gateway.envoy_json import TYPE
 from redqueen.gateway.listeners import listeners
@@ -29,6 +30,10 @@ from redqueen.gateway.transport import SECRETS, secret
 
 BOOTSTRAP, LISTENERS, CLUSTERS, ROUTES = "bootstrap.json", "lds.json", "cds.json", "rds.json"
 MAX_CONNECTIONS = 20_000
+WATCHED_SERVICES = 20
+"""Services whose endpoints are a file of their own. Envoy spends one of the system's inotify instances on
+each, of which a user has 128 for all gateways together (and ends itself at the next). The endpoints of further
+services lie in the clusters' file: a change there makes Envoy forget which nodes failed lately."""
 DEFAULT_POLICY = ServicePolicy()
 T = TypeVar("T")
 
@@ -48,11 +53,11 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What follows from the routes alone."""
+    """What follows from the routes alone; `watched` services have a file for their endpoints."""
 
-    routes: _File
-    clusters: _File
+    file: _File
     services: tuple[str, ...]
+    watched: frozenset[str]
     left_out: tuple[LeftOut, ...]
 
 
@@ -65,59 +70,72 @@ class Compiler:
     def __init__(self) -> None:
         self._pieces: dict[object, tuple[object, Any]] = {}
         self._used: set[object] = set()
+        self._entries: dict[tuple[Route, ZoneChoice], list[msgspec.Raw]] = {}
 
     def compile(self, inputs: Inputs) -> Snapshot:
         """Compile all files of a gateway. Raises InvalidInput naming what cannot be compiled."""
         self._used = set()
-        files, left_out = self._compiled(inputs)
+        files, left_out = self._compiled(checked(inputs))
         self._pieces = {name: self._pieces[name] for name in self._used}
         version = _version({name: file.digest for name, file in files.items()})
         return Snapshot(version, {name: file.content for name, file in files.items()}, left_out)
 
     def _compiled(self, inputs: Inputs) -> tuple[dict[str, _File], tuple[LeftOut, ...]]:
-        checked(inputs)
         keys = inputs.media_keys.jwks_json
         jwks = self._once("keys", keys, lambda: media.checked_keys(keys) if keys else "")
         fixed = replace(inputs, endpoints=(), routes=(), services=(), own_hosts=())
-        table = self._table(inputs, bool(jwks))
+        known = (inputs.routes, inputs.services, inputs.own_hosts, inputs.media_root, bool(jwks))
+        table = self._once(ROUTES, known, lambda: self._table(inputs, bool(jwks)))
         files = {
             BOOTSTRAP: self._once(BOOTSTRAP, fixed, lambda: _file(_encode(_bootstrap(fixed)))),
             LISTENERS: self._once(LISTENERS, fixed, lambda: _file(_resources(listeners(fixed, jwks)))),
-            CLUSTERS: table.clusters,
-            ROUTES: table.routes,
+            ROUTES: table.file,
         }
         if inputs.tls is not None and inputs.tls_pair is not None:
             files[SECRETS] = _file(_resources([secret(inputs.tls_pair)]))
-        left_out = list(table.left_out)
-        choices = {service.name: service.policy.zone for service in inputs.services}
+        left_out = [*table.left_out, *self._services(inputs, table, files)]
+        return files, tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
+
+    def _table(self, inputs: Inputs, has_keys: bool) -> _Table:
+        settled, left_out = settle(inputs.routes, inputs.own_hosts)
+        zones = {service.name: service.policy.zone for service in inputs.services}
+        kept, self._entries = self._entries, {}
+
+        def encoded(route: Route) -> list[msgspec.Raw]:
+            key = (route, zones.get(route.service, DEFAULT_POLICY.zone))
+            if key not in self._entries:
+                self._entries[key] = kept.get(key) or _raw(entries(*key))
+            return self._entries[key]
+
+        file = _file(_resources([route_configuration(settled, inputs.media_root, has_keys, encoded)]))
+        proxied = [route for route in settled if route.redirect is None]
+        own = {route.service for route in proxied if not route.declared_by}
+        services = sorted({route.service for route in proxied}, key=lambda name: (name not in own, name))
+        return _Table(file, tuple(services), frozenset(services[:WATCHED_SERVICES]), left_out)
+
+    def _services(self, inputs: Inputs, table: _Table, files: dict[str, _File]) -> list[LeftOut]:
+        """Add the clusters' file and the watched services' own to `files`; return who was left out."""
+        policies = {service.name: service.policy for service in inputs.services}
         groups: dict[str, list[Endpoint]] = {service: [] for service in table.services}
         for endpoint in inputs.endpoints:
             if endpoint.service in groups:
                 groups[endpoint.service].append(endpoint)
+        clusters: list[_Piece] = []
+        left_out: list[LeftOut] = []
         for service, endpoints in groups.items():
-            choice = choices.get(service, ZoneChoice.PREFER)
-            known = (tuple(endpoints), inputs.zone, choice)
-            name = endpoints_file(service)
-            files[name], dropped = self._once(name, known, partial(_endpoints, service, *known))
+            policy = policies.get(service, DEFAULT_POLICY)
+            known = (tuple(endpoints), inputs.zone, policy.zone)
+            assigned, dropped = self._once(("endpoints", service), known, partial(_endpoints, service, *known))
             left_out += dropped
-        return files, tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
-
-    def _table(self, inputs: Inputs, has_keys: bool) -> _Table:
-        known = (inputs.routes, inputs.services, inputs.own_hosts, inputs.media_root, inputs.folder, has_keys)
-        return self._once("table", known, lambda: self._table_now(inputs, has_keys))
-
-    def _table_now(self, inputs: Inputs, has_keys: bool) -> _Table:
-        settled, left_out = settle(inputs.routes, inputs.own_hosts)
-        policies = {service.name: service.policy for service in inputs.services}
-        services = sorted({route.service for route in settled if route.redirect is None})
-
-        def encoded(route: Route) -> list[msgspec.Raw]:
-            zone = policies.get(route.service, DEFAULT_POLICY).zone
-            return self._once((route, zone), None, lambda: _raw(entries(route, zone)))
-
-        routes = _resources([route_configuration(settled, inputs.media_root, has_keys, encoded)])
-        clusters = [cluster(name, policies.get(name, DEFAULT_POLICY), inputs.folder) for name in services]
-        return _Table(_file(routes), _file(_resources(clusters)), tuple(services), left_out)
+            if service in table.watched:
+                make = partial(_endpoints_file, assigned)
+                files[endpoints_file(service)] = self._once(("file", service), assigned.digest, make)
+                assigned = None
+            about = (policy, inputs.folder, assigned)
+            clusters.append(self._once(("cluster", service), about, partial(_cluster, service, *about)))
+        digests = [one.digest for one in clusters]
+        files[CLUSTERS] = self._once(CLUSTERS, digests, partial(_clusters_file, clusters))
+        return left_out
 
     def _once(self, name: object, known: object, make: Callable[[], T]) -> T:
         """Return the piece of this name, made anew only if what it follows from has changed."""
@@ -130,7 +148,7 @@ class Compiler:
 
 def version_of(files: Iterable[tuple[str, bytes]]) -> str:
     """Return the content hash (16 hex digits) of a set of files, whatever their order."""
-    return _version({name: hashlib.sha256(content).digest() for name, content in files})
+    return _version({name: _digest(content) for name, content in files})
 
 
 def _version(digests: Mapping[str, bytes]) -> str:
@@ -142,14 +160,57 @@ def _version(digests: Mapping[str, bytes]) -> str:
 
 
 def _file(content: bytes) -> _File:
-    return _File(content, hashlib.sha256(content).digest())
+    return _File(content, _digest(content))
+
+
+def _digest(content: bytes) -> bytes:
+    """Hash the hashes of the lines: a file of many pieces is hashed from theirs."""
+    return _joined(hashlib.sha256(line).digest() for line in content.split(b"\n"))
+
+
+def _joined(digests: Iterable[bytes]) -> bytes:
+    return hashlib.sha256(b"".join(digests)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A resource, encoded on one line."""
+
+    line: bytes
+    digest: bytes
+
+
+def _piece(resource: object) -> _Piece:
+    line = _encode(resource)
+    return _Piece(line, hashlib.sha256(line).digest())
 
 
 def _endpoints(
     service: str, endpoints: Iterable[Endpoint], zone: str, choice: ZoneChoice
-) -> tuple[_File, tuple[LeftOut, ...]]:
+) -> tuple[_Piece, tuple[LeftOut, ...]]:
     chosen, left_out = usable(endpoints)
-    return _file(_resources([load_assignment(service, chosen, zone, choice)])), left_out
+    return _piece(load_assignment(service, chosen, zone, choice)), left_out
+
+
+def _endpoints_file(assigned: _Piece) -> _File:
+    # Within a cluster the type is known; in a file of its own it must be said.
+    return _file(_response(assigned.digest, b'[{"@type":"%s",%s]' % (ASSIGNMENT.encode(), assigned.line[1:])))
+
+
+def _cluster(service: str, policy: ServicePolicy, folder: str, assigned: _Piece | None) -> _Piece:
+    return _piece(cluster(service, policy, folder, None if assigned is None else msgspec.Raw(assigned.line)))
+
+
+_COMMA, _END = (hashlib.sha256(line).digest() for line in (b",", b"]}"))
+
+
+def _clusters_file(pieces: Sequence[_Piece]) -> _File:
+    """Join the clusters at the cost of copying them."""
+    version = _joined(piece.digest for piece in pieces)
+    content = _response(version, b"[\n" + b"\n,\n".join(piece.line for piece in pieces) + b"\n]")
+    head = content[: content.index(b"\n")]
+    lines = [digest for piece in pieces for digest in (_COMMA, piece.digest)][1:]
+    return _File(content, _joined([hashlib.sha256(head).digest(), *lines, _END, hashlib.sha256(b"").digest()]))
 
 
 def checked(inputs: Inputs) -> Inputs:
@@ -198,8 +259,11 @@ def _bootstrap(inputs: Inputs) -> dict[str, Any]:
 def _resources(resources: list[dict[str, Any]]) -> bytes:
     """Wrap resources as a discovery response whose version is the hash of its own content."""
     content = _encode(resources)
-    version = hashlib.sha256(content).hexdigest()[:16]
-    return b'{"version_info":"%s","resources":%s}\n' % (version.encode(), content)
+    return _response(hashlib.sha256(content).digest(), content)
+
+
+def _response(digest: bytes, resources: bytes) -> bytes:
+    return b'{"version_info":"%s","resources":%s}\n' % (digest.hex()[:16].encode(), resources)
 
 
 def _raw(values: Iterable[dict[str, Any]]) -> list[msgspec.Raw]:

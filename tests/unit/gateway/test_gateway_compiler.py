@@ -306,6 +306,8 @@ def test_envoy_itself_accepts_the_compiled_files(tmp_path: Path):
         clusters = json.loads(snapshot.files["cds.json"])["resources"]
         for cluster in clusters:
             name = cluster["name"]
+            if cluster["type"] == "STATIC":
+                continue
             del cluster["eds_cluster_config"]
             [cluster["load_assignment"]] = json.loads(snapshot.files[f"eds-{name}.json"])["resources"]
             cluster["type"] = "STATIC"
