@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -28,7 +28,7 @@ TEAM_TOKEN = mint(SECRET, "team-a")
 
 
 @contextlib.asynccontextmanager
-async def served(path: Path) -> AsyncIterator[str]:
+async def served(path: Path, declared: Sequence[str] = ()) -> AsyncIterator[str]:
     ports: list[int] = []
     listening = anyio.Event()
 
@@ -38,7 +38,16 @@ async def served(path: Path) -> AsyncIterator[str]:
 
     async def run() -> None:
         await service.serve(
-            "127.0.0.1", 0, [], path, SystemClock(), discard, ready, secret=SECRET, reserved=["api", "orders"]
+            "127.0.0.1",
+            0,
+            [],
+            path,
+            SystemClock(),
+            discard,
+            ready,
+            secret=SECRET,
+            reserved=["api", "orders"],
+            declared=lambda: declared,
         )
 
     async with anyio.create_task_group() as group:
@@ -136,3 +145,17 @@ async def test_a_suspect_that_refuses_is_gone_within_a_moment_and_one_that_accep
                 await anyio.sleep(0.01)
             await anyio.sleep(0.5)
             assert f"a-{ports[0]}</instanceId>" in (await http.get("/eureka/apps/API")).text
+
+
+async def test_a_name_that_the_region_declares_while_it_runs_is_taken_from_whoever_holds_it(tmp_path: Path) -> None:
+    declared: list[str] = []
+    async with (
+        served(tmp_path / "s.json", declared) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False) as http,
+    ):
+        assert (await http.post("/eureka/apps/BILLS", json=document("BILLS"))).status_code == 204
+        declared.append("bills")
+        with anyio.fail_after(10):
+            while (await http.get("/eureka/apps/BILLS/x")).status_code != 404:
+                await anyio.sleep(0.05)
+        assert (await http.post("/eureka/apps/BILLS", json=document("BILLS"))).status_code == 403

@@ -197,7 +197,7 @@ def _exited(table: Table, event: Exited, now: Moment) -> Outcome:
 def _reserve(table: Table, names: frozenset[str], now: Moment) -> Outcome:
     """Give names to the region. Records of earlier releases, which knew no owners, came before and stay."""
     taken = names - table.reserved
-    table.reserved |= names
+    table.reserved = names
     squatters = [e for e in table.entries() if e.living and e.stored.owner != REGION and taken.intersection(e.names)]
     return together(_remove(table, e.identity, "its name belongs to the region", now) for e in squatters)
 

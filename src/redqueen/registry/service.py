@@ -28,6 +28,7 @@ from redqueen.registry.rights import REGION, Gate, mint
 
 SWEEP_S = 0.2
 SNAPSHOT_S = 1.0
+_CLAIM_S = 1.0
 _LOGGED, _LOG_S = 50, 0.1
 """So many changes are logged one by one, each so many seconds; of more, only the number."""
 _LINGER_S = 0.5
@@ -45,12 +46,13 @@ async def serve(
     *,
     secret: bytes = b"",
     reserved: Collection[str] = (),
+    declared: Callable[[], Collection[str]] = tuple,
 ) -> None:
     """Run one registry until cancelled; `ready` is told the port once connections are accepted.
 
     `port` 0 takes a free one. `peers` are the other registries' base URLs. `secret` is what the
     region's tokens are minted from (without one, this machine may do everything), `reserved` names
-    what only the region may register. Raises Unavailable
+    what only the region may register, `declared` more of that (asked in a thread, every second). Raises Unavailable
     (`registry.port`) when the port is taken.
     """
 
@@ -60,7 +62,7 @@ async def serve(
     with closed_after(_reserve(host, port)) as held:
         number: int = held.getsockname()[1]
         ledger = Ledger(secrets.token_hex(8), moment(), (host, number))
-        ledger.apply(calls.Reserve(frozenset(name.lower() for name in reserved)), moment())
+        ledger.apply(calls.Reserve(_lower(reserved)), moment())
         ledger.load(snapshots.read(snapshot_path, emit), moment())
         token = mint(secret, REGION) if secret else ""
         registry = _Registry(ledger, clock, emit, moment)
@@ -71,6 +73,7 @@ async def serve(
                 group.start_soon(registry.sweep)
                 group.start_soon(registry.report)
                 group.start_soon(registry.keep, snapshot_path)
+                group.start_soon(registry.claim, reserved, declared)
                 await registry.answer(Gate(secret), held, lambda: ready(number))
         finally:
             with anyio.CancelScope(shield=True):
@@ -144,6 +147,14 @@ class _Registry:
             await changed.wait()
             await self._clock.sleep(_LOG_S)
 
+    async def claim(self, reserved: Collection[str], declared: Callable[[], Collection[str]]) -> None:
+        """Keep the region's names for it; also those that it declares while the registry runs."""
+        while True:
+            names = _lower(reserved) | _lower(await anyio.to_thread.run_sync(declared))
+            if names != self._ledger.table.reserved:
+                self._ledger.apply(calls.Reserve(names), self._moment())
+            await self._clock.sleep(_CLAIM_S)
+
     async def keep(self, path: Path) -> None:
         """Write a snapshot every second in which anything changed."""
         while True:
@@ -151,6 +162,10 @@ class _Registry:
             if self._ledger.dirty:
                 self._ledger.dirty = False
                 self._ledger.dirty |= not await snapshots.write(path, self._ledger, self._emit)
+
+
+def _lower(names: Collection[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
 
 
 def _told(change: Change) -> InstanceChanged:

@@ -6,6 +6,7 @@ import anyio
 
 from redqueen.fleet.datadir import registry_key
 from redqueen.fleet.model import Role
+from redqueen.fleet.nodefiles import known_specs
 from redqueen.registry.service import serve
 from redqueen.roles.node import Node
 
@@ -34,6 +35,7 @@ async def serve_registry(node: Node) -> None:
             ready,
             secret=registry_key(spec.data_path),
             reserved=_BUILT_IN,
+            declared=lambda: {known.service for known in known_specs(spec.data_path).values()},
         )
 
     async with anyio.create_task_group() as group:
