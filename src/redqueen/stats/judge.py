@@ -52,8 +52,8 @@ def step(plan: Plan, before: Evidence, look: Look) -> Evidence:
     return weighing.weighed(plan, _noise_block(after, span_s))
 
 
-def step_all(plan: Plan, before: Sequence[Evidence], looks: Sequence[Look]) -> list[Evidence]:
-    """Take a look at many trials that share a plan: the same bits as one by one, much sooner.
+def look_all(plan: Plan, before: Sequence[Evidence], looks: Sequence[Look]) -> tuple[list[Evidence], list[Reading]]:
+    """Step and judge many trials that share a plan: the same bits as one by one, much sooner.
 
     Metrics are taken as present only when every trial's look has them; hand the others in one by one.
     """
@@ -65,17 +65,26 @@ def step_all(plan: Plan, before: Sequence[Evidence], looks: Sequence[Look]) -> l
         reported=np.stack([look.reported for look in looks]),
         bins={name: np.stack([look.bins[name] for look in looks]) for name in names},
     )
-    return unstack(step(plan, stack(before), together))
+    after = step(plan, stack(before), together)
+    return unstack(after), _readings(plan, after)
 
 
 def judge(plan: Plan, evidence: Evidence) -> Reading:
     """Say what the evidence supports. `evidence` without leading dimensions."""
-    return judge_all(plan, [evidence])[0]
+    return _readings(plan, stack([evidence]))[0]
 
 
-def judge_all(plan: Plan, states: Sequence[Evidence]) -> list[Reading]:
-    """Say it of many trials that share a plan."""
-    state = stack(states)
+def noise(plan: Plan, evidence: Evidence) -> dict[str, dispersion.Noise]:
+    """Return what an A/A trial teaches of each metric's noise (of a tail: its noisiest threshold)."""
+    taught: dict[str, dispersion.Noise] = {}
+    for metric, rows in zip(plan.metrics, plan.rows_of, strict=True):
+        found = [dispersion.Noise(float(b), float(chi)) for b, chi in evidence.noise[rows]]
+        taught[metric.name] = max(found, key=lambda one: one.chi_square)
+    return taught
+
+
+def _readings(plan: Plan, state: Evidence) -> list[Reading]:
+    """Say what the evidence supports, of each trial in the leading dimension."""
     off, verdicts = weighing.trouble(plan, state), weighing.verdicts(plan, state)
     troubled = (off.unsound | off.mute.any(axis=(-1, -2))).tolist()
     choices = zip(verdicts.roll_back.tolist(), verdicts.hold.tolist(), verdicts.promote.tolist(), strict=True)
@@ -95,15 +104,6 @@ def judge_all(plan: Plan, states: Sequence[Evidence]) -> list[Reading]:
             choice, because = Choice.GO_ON, _why_not_yet(metrics)
         readings.append(Reading(choice, because, metrics, holds, together[k], peaks[k][-2], peaks[k][-1], guilty))
     return readings
-
-
-def noise(plan: Plan, evidence: Evidence) -> dict[str, dispersion.Noise]:
-    """Return what an A/A trial teaches of each metric's noise (of a tail: its noisiest threshold)."""
-    taught: dict[str, dispersion.Noise] = {}
-    for metric, rows in zip(plan.metrics, plan.rows_of, strict=True):
-        found = [dispersion.Noise(float(b), float(chi)) for b, chi in evidence.noise[rows]]
-        taught[metric.name] = max(found, key=lambda one: one.chi_square)
-    return taught
 
 
 def _closed_where(plan: Plan, before: Evidence, changed: Bools) -> Evidence:

@@ -21,9 +21,9 @@ from redqueen.stats.model import TAIL_QUANTILES, Harm, Kind, Metric, Rules
 _REACH = math.log(8.0)
 """Largest log odds ratio on a grid (a bound of `strata`)."""
 _REACH_IN_EXPECTED = 12.0
-_HARM_SPREAD = 0.8
-"""The mixture against "no harm" has half its weight within a factor 1.7 of the expected harm."""
-_SAFE_SPREAD = 0.35
+_HARM_SPREAD = 0.4
+"""The mixture against "no harm" has half its weight within a factor 1.3 of the expected log ratio."""
+_SAFE_SPREAD = 0.15
 """The mixture against "harm at the margin" lies about "no change at all"."""
 _MISMATCH_EFFECT = 0.06
 """Log ratio of exposures that the split's test is sharpest for: a beta prior of 1000 viewers."""

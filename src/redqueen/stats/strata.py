@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from redqueen.stats.arrays import Counts, Floats, floats, log_factorial
+from redqueen.stats.arrays import Counts, Floats, floats, log_factorial, log_sum_exp
 
-_WIDEST = 320
-"""Widest support summed outside log space: 8 ** 320 is the last power of an odds ratio of 8 below 1e289."""
+_WIDEST = 640
+"""Widest support summed outside log space: half of it is the highest power of an odds ratio, 8 ** 320 < 1e289."""
 _AT_ONCE = 1 << 21
 """Largest number of doubles made at once."""
 _BLOCK = 32
 """Rows of one matrix product: its order of additions follows from its shape alone."""
-_STEPS = (8, 24, 64, 128, _WIDEST)
+_STEPS = (4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, _WIDEST)
 
 
 def log_likelihood(treated: Counts, controls: Counts, affected: Counts, total: Counts, log_odds: Floats) -> Floats:
@@ -35,16 +35,16 @@ def log_likelihood(treated: Counts, controls: Counts, affected: Counts, total: C
     for widest in _STEPS:
         rows = np.flatnonzero((width > narrowest) & (width <= widest))
         size = max(1, _AT_ONCE // (widest + 1))
-        powers = np.exp(np.arange(widest + 1.0)[:, None] * log_odds)
+        powers = np.exp((np.arange(widest + 1.0) - widest // 2)[:, None] * log_odds)
         for some in (rows[start : start + size] for start in range(0, rows.size, size)):
             logs = _log_ways(treated[some], controls[some], total[some], low[some], widest)
             ways = np.exp(logs - logs.max(axis=1, keepdims=True))
-            grown[some] = (affected - low)[some, None] * log_odds - np.log(_times(ways, powers))
+            grown[some] = (affected - low - widest // 2)[some, None] * log_odds - np.log(_times(ways, powers))
         narrowest = widest
     for row in np.flatnonzero(width > _WIDEST):
         logs = _log_ways(treated[[row]], controls[[row]], total[[row]], low[[row]], int(width[row]))[0]
-        steps = np.arange(logs.size, dtype=np.float64)
-        grown[row] = [(affected[row] - low[row]) * g - _log_sum(logs + steps * g) for g in log_odds]
+        tilted = logs + np.arange(float(logs.size)) * log_odds[:, None]
+        grown[row] = (affected[row] - low[row]) * log_odds - log_sum_exp(tilted)
     return grown
 
 
@@ -74,8 +74,3 @@ def _log_ways(treated: Counts, controls: Counts, total: Counts, low: Counts, wid
     outside = (cells[1] < 0) | (cells[2] < 0)
     logs = -sum((log_factorial(np.maximum(cell, 0)) for cell in cells), np.zeros(u.shape))
     return np.where(outside, -np.inf, logs)
-
-
-def _log_sum(logs: Floats) -> float:
-    peak = logs.max()
-    return float(peak + np.log(np.exp(logs - peak).sum()))

@@ -142,14 +142,14 @@ def test_no_traffic_is_never_a_promotion() -> None:
 
 def test_the_same_looks_give_the_same_bits_alone_and_among_others() -> None:
     alone = [through(viewers(seed, looks=12))[0] for seed in range(9)]
-    together = [begin(PLAN) for _ in range(9)]
+    together, readings = [begin(PLAN) for _ in range(9)], []
     for looks in zip(*(viewers(seed, looks=12) for seed in range(9)), strict=True):
-        together = judge.step_all(PLAN, together, looks)
+        together, readings = judge.look_all(PLAN, together, looks)
     for one, other in zip(alone, together, strict=True):
         for field in fields(Evidence):
             mine, theirs = getattr(one, field.name), getattr(other, field.name)
             assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes(), field.name
-    assert judge.judge_all(PLAN, together) == [judge.judge(PLAN, one) for one in alone]
+    assert readings == [judge.judge(PLAN, one) for one in alone]
 
 
 def test_seconds_are_pooled_until_a_block_holds_enough_so_short_looks_lose_little() -> None:
