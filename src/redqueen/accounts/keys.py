@@ -15,7 +15,7 @@ from redqueen.accounts import tokens
 from redqueen.accounts.model import MediaToken
 from redqueen.accounts.tokens import SigningKey
 from redqueen.clock import Clock
-from redqueen.errors import Broken
+from redqueen.errors import Broken, Unavailable
 from redqueen.store.ports import ABSENT, Put, Records
 
 _PARTITION = "accounts/keys"
@@ -45,6 +45,15 @@ class MediaKeys:
     async def jwks(self) -> str:
         """Return the public keys as a JSON Web Key Set."""
         return tokens.jwks(await self._keys())
+
+    async def published(self) -> str:
+        """Return the public keys without ever making one. Raises Unavailable if there are none.
+
+        For whoever only checks: beside an empty store it must keep the keys that it knows.
+        """
+        if not self._known and not await self._records.scan(_PARTITION):
+            raise Unavailable("accounts.keys", "The store holds no signing key", hint="Is it the right store?")
+        return await self.jwks()
 
     async def _keys(self) -> tuple[SigningKey, ...]:
         if self._known and self._clock.monotonic() - self._read_at < _REREAD_S:

@@ -68,19 +68,24 @@ def _endpoint(instance: Instance) -> Endpoint:
 
 
 class ProductRoutes:
-    """The default routes, those of declared services, and the keys that media tokens are signed with."""
+    """The default routes, those of declared services, and the keys that media tokens are signed with.
 
-    def __init__(self, keys: SigningKeys, wishes: RecordWishes, certificate: FollowedCertificate) -> None:
-        self._keys = keys
-        self._wishes = wishes
-        self._certificate = certificate
+    The store is opened when it is first read: a gateway whose store cannot be opened serves all the same.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._certificate = FollowedCertificate(node)
+        self._keys: SigningKeys | None = None
 
     async def read(self) -> RouteInputs:
-        """Return the routes and media keys of now."""
-        routes, services = gateway_sides((await self._wishes.read()).services)
+        """Return the routes and media keys of now. Raises RedQueenError where the store cannot be read."""
+        records, clock = self._node.stores.records, self._node.clock
+        self._keys = self._keys or SigningKeys(records, clock)
+        routes, services = gateway_sides((await RecordWishes(records, clock).read()).services)
         return RouteInputs(
             (*default_routes(), *routes),
-            MediaKeys(await self._keys.jwks()),
+            MediaKeys(await self._keys.published()),
             services=services,
             tls_pair=self._certificate.pair(),
         )
@@ -127,9 +132,7 @@ async def serve_gateway(node: Node) -> None:
         drain_s=node.region.timings.drain_s,
         tls=tls_edge(node.region),
     )
-    records, clock = node.stores.records, node.clock
-    endpoints = RegistryEndpoints(node)
-    routes = ProductRoutes(SigningKeys(records, clock), RecordWishes(records, clock), FollowedCertificate(node))
+    endpoints, routes = RegistryEndpoints(node), ProductRoutes(node)
     drain, ended = anyio.Event(), anyio.Event()
 
     async def keep(*, task_status: anyio.abc.TaskStatus[None]) -> None:
