@@ -103,6 +103,24 @@ async def test_a_crash_loop_is_quarantined_while_the_others_serve(data_dir: Path
         await until(lambda: region.is_up(A, B))
 
 
+async def test_a_new_supervisor_gives_a_crash_loop_one_try_not_a_whole_new_loop(data_dir: Path) -> None:
+    (data_dir / "nodes" / A).mkdir(parents=True)
+    (data_dir / "region.json").write_text('{"format": 1}')
+    (data_dir / "nodes" / A / "crash").touch()
+    pace, board = Pace(first_s=0.01, crashes=3, quarantine_s=60, stop_s=0.4), Board()
+
+    def is_quarantined() -> bool:
+        return A in board.views and board.views[A].state is NodeState.QUARANTINED
+
+    async with supervised(data_dir, board=board, pace=pace, drain=False) as region:
+        await until(is_quarantined)
+    before = board.views[A].restarts
+    async with supervised(data_dir, board=board, pace=pace, port=region.opening.public_port) as again:
+        await until(lambda: (A, "it exited with code 3") in again.ears.heard)
+        await until(is_quarantined)
+        assert board.views[A].restarts == before + 1
+
+
 async def test_a_node_that_does_not_leave_is_killed(data_dir: Path) -> None:
     (data_dir / "nodes" / A).mkdir(parents=True)
     (data_dir / "region.json").write_text('{"format": 1}')

@@ -33,11 +33,11 @@ class Announcer:
         self._exited = anyio.Event()
         self._exits: list[tuple[NodeSpec, str]] = []
 
-    async def restarts(self) -> dict[str, int]:
-        """Return how often each node was restarted so far, from the board; empty if it does not answer."""
+    async def before(self) -> dict[str, NodeView]:
+        """Return what an earlier supervisor showed, by node; empty if the board does not answer."""
         try:
             with anyio.fail_after(_LIMIT_S):
-                return {view.node_id: view.restarts for view in await self._board.read()}
+                return {view.node_id: view for view in await self._board.read()}
         except Exception as error:  # noqa: BLE001 - whatever a board raises must not stop the supervisor
             self._emit(LoopFailed("fleet.board", str(error), _RETRY_S))
             return {}

@@ -184,12 +184,20 @@ class Supervisor:
         self._changed.set()
 
     async def _adopt(self, group: TaskGroup) -> None:
-        restarts = await self._announcer.restarts()
+        before = await self._announcer.before()
         for node_id, (spec, process) in self._processes.adopt().items():
-            slot = _Slot(spec, history=History(restarts=restarts.get(node_id, 0)))
+            view = before.get(node_id)
+            slot = _Slot(spec, history=History(restarts=view.restarts if view else 0))
             self._slots[node_id] = slot
             self._watch(group, node_id, slot, process)
             self._emit(NodeAdopted(node_id, process.pid))
+        for node_id, spec in self._wanted.items():
+            view = before.get(node_id)
+            if view is not None and view.state is NodeState.QUARANTINED and node_id not in self._slots:
+                # It gets its one try now; a new supervisor is no reason for another crash loop.
+                self._slots[node_id] = _Slot(
+                    spec, history=History(view.restarts, self._pace.crashes, quarantined=True, because=view.because)
+                )
 
     def _watch(self, group: TaskGroup, node_id: str, slot: _Slot, process: ProcessId) -> None:
         slot.process, slot.ready, slot.was_ready, slot.note, slot.draining_since = process, False, False, "", None

@@ -22,6 +22,8 @@ from redqueen.fleet.living import seen_in
 from redqueen.processes import ProcessId
 
 _STAGES = (("gateway", "worker"), ("envoy", "api", "control", "service"), ("registry",))
+_OWN_S = 3.0
+"""What a service's node itself needs beyond its command's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ async def down(
     await _end_supervised(data_dir, grace_s, tell)
     with locked(data_dir):
         for roles in _STAGES:
-            await _end_all(_named(data_dir, roles), grace_s, tell)
+            await _end_all(_named(data_dir, roles), _grace_s(data_dir, roles, grace_s), tell)
         strays = [("", process) for process in processes.marked(nodefiles.MARK, str(data_dir))]
         await _end_all(strays, grace_s, tell)
         left = seen_in(data_dir)
@@ -56,6 +58,12 @@ async def down(
             raise Broken("fleet.down", f"{', '.join(view.node_id for view in left)} could not be ended")
         (data_dir / "supervisor.json").unlink(missing_ok=True)
     return ended
+
+
+def _grace_s(data_dir: Path, roles: Sequence[str], least_s: float) -> float:
+    """Return the longest time that a node of these roles may take to leave: declared services say so themselves."""
+    programs = [spec.program for spec in nodefiles.known_specs(data_dir).values() if spec.role.value in roles]
+    return max([least_s, *(program.drain_s + program.stop_s + _OWN_S for program in programs if program)])
 
 
 def _named(data_dir: Path, roles: Sequence[str]) -> list[tuple[str, ProcessId]]:
@@ -71,8 +79,9 @@ async def _end_supervised(data_dir: Path, grace_s: float, tell: Callable[[str, P
     async with anyio.create_task_group() as group:
         for node_id, process in watched:
             group.start_soon(_watch, node_id, process, tell)
-        # Three stages, each with the nodes' own grace, and a little for the supervisor itself.
-        await _end(*supervisor[0], 3 * grace_s + 5, tell)
+        # Each stage with its nodes' own grace, and a little for the supervisor itself.
+        whole_s = sum(_grace_s(data_dir, roles, grace_s) for roles in _STAGES) + 5
+        await _end(*supervisor[0], whole_s, tell)
         with anyio.move_on_after(0.2):
             await anyio.sleep_forever()
         group.cancel_scope.cancel()
