@@ -36,6 +36,13 @@ class Client(QuicConnectionProtocol):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._http = H3Connection(self._quic)
         self._answers: dict[int, Answer] = {}
+        self.was_reset = False
+
+    def datagram_received(self, data: bytes | str, addr: object) -> None:
+        """Look for a stateless reset, which aioquic does not (RFC 9000, 10.3)."""
+        token = self._quic._peer_cid.stateless_reset_token
+        self.was_reset |= bool(token) and bytes(data[-16:]) == token  # type: ignore[arg-type]
+        super().datagram_received(data, addr)  # type: ignore[arg-type]
 
     async def get(self, path: str, *, within_s: float = 10, **headers: str) -> Answer:
         """Ask for `path`; TimeoutError where no whole answer comes."""
