@@ -2,8 +2,7 @@
 
 Decides who speaks (`rights.Gate`) and what only the region may say: exchanges, replication,
 exits, suspicions. Nobody off this machine may even read without a token, and a page in a browser
-may change nothing. Everything else is handed to `wire`,
-`stream` and `peering`. Enter at `App`.
+may change nothing. Everything else is handed to `wire`, `stream` and `peering`. Enter at `App`.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from redqueen.registry.model import Action, Instance, InstanceSet, Record, Statu
 
 _ASK_LIMIT_S = 0.7
 """Seconds for one call: a registry that hangs costs less than a lease."""
-_SILENCE_S = 2.5
-"""Seconds without a beat after which a registry is left: it beats every second."""
+_SILENCE_S = 1.5
+"""Seconds without a beat after which a registry is left: it beats twice a second."""
 _RETRY_S = 0.1
 """Seconds between two rounds through all registries while none answers."""
 

@@ -126,7 +126,7 @@ def _registered(table: Table, known: Record | None, instance: Instance, owner: s
     standing = known if known is not None and known.living else None
     up_ms = 0 if standing is None else standing.up_ms
     return Record(
-        instance=replace(instance, override=Status.UNKNOWN),
+        instance=instance if instance.override is Status.UNKNOWN else replace(instance, override=Status.UNKNOWN),
         version=_next_version(table, known, instance.dirty_at_ms),
         beat_ms=next_beat(known, now),
         override=override,

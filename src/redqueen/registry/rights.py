@@ -16,6 +16,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from redqueen.errors import InvalidInput, Unauthorized
 from redqueen.registry.model import Instance
@@ -126,8 +127,13 @@ class Gate:
 
 def names_of(instance: Instance) -> tuple[str, ...]:
     """List the names that an instance answers to, in lower case: its application's and its VIPs."""
-    addresses = (part.strip() for vips in (instance.vip, instance.secure_vip) for part in vips.split(","))
-    return tuple(dict.fromkeys(name.lower() for name in (instance.app, *addresses) if name))
+    return _names(instance.app, instance.vip, instance.secure_vip)
+
+
+@lru_cache(maxsize=4096)
+def _names(app: str, *addresses: str) -> tuple[str, ...]:
+    parts = (part.strip() for vips in addresses for part in vips.split(","))
+    return tuple(dict.fromkeys(name.lower() for name in (app, *parts) if name))
 
 
 def refusal(caller: Caller, names: Iterable[str], owner: Callable[[str], str]) -> str:
