@@ -143,6 +143,24 @@ async def a_gateway_returns(region: Nodes, client: httpx.AsyncClient, film: str,
     await served_by_all(region, client, film)
 
 
+async def test_a_gateway_that_is_replaced_leaves_its_envoy_to_its_successor_under_load(tmp_path: Path):
+    with nodes(tmp_path / "data") as region, backends("api-a-1") as (one,):
+        await begin(region, gateways="a")
+        async with registered(region, instance("api-a-1", one.port, lease_s=30)):
+            await until_used(region, one)
+            envoy = region.envoy("gateway-a-1")
+            with load(region.public_port, 6) as asked:
+                await anyio.sleep(1)
+                leaving = region.running["gateway-a-1"]
+                leaving.send_signal(signal.SIGHUP)
+                assert await anyio.to_thread.run_sync(lambda: leaving.wait(15)) == 0
+                region.start(Role.GATEWAY, "a")
+                await until(lambda: region.is_ready("gateway-a-1"))
+            assert asked.failures == {}
+            assert asked.answered > 100
+            assert region.envoy("gateway-a-1") == envoy
+
+
 async def test_nothing_in_the_files_of_a_gateway_runs_out(tmp_path: Path):
     with nodes(tmp_path / "data") as region, backends("api-a-1") as (one,):
         await begin(region, gateways="a")

@@ -79,8 +79,11 @@ class NodeProcesses(Protocol):
         """Return what this very process has said about itself."""
         ...
 
-    def end(self, process: ProcessId, *, at_once: bool) -> None:
-        """Ask a node to finish and leave, or end it and its group at once."""
+    def end(self, process: ProcessId, *, at_once: bool, replaced: bool = False) -> None:
+        """Ask a node to finish and leave, or end it and its group at once.
+
+        `replaced` tells it that the next process takes its place: a gateway's Envoy serves on for it.
+        """
         ...
 
     async def wait_exit(self, node_id: str, process: ProcessId) -> str:

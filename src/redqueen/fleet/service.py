@@ -306,7 +306,9 @@ class Supervisor:
         if slot.process is None:
             return
         killed = isinstance(action, Stop)
-        self._processes.end(slot.process, at_once=killed)
+        # Only a gateway has something that its successor can take over while viewers use it.
+        replaced = slot.spec.role is Role.GATEWAY and action.node_id in self._wanted
+        self._processes.end(slot.process, at_once=killed, replaced=replaced)
         slot.draining_since = now
         slot.waiting = action.because
         self._emit(NodeAsked(action.node_id, slot.process.pid, action.because, killed))

@@ -116,7 +116,7 @@ def tls_edge(region: Region) -> TlsEdge | None:
 
 
 async def serve_gateway(node: Node) -> None:
-    """Keep an Envoy serving until the node is stopping."""
+    """Keep an Envoy serving until the node is stopping; one whose successor comes leaves its Envoy to it."""
     spec = node.spec
     media_root = spec.data_path / "objects" / "media"
     await anyio.Path(media_root).mkdir(parents=True, exist_ok=True)
@@ -153,5 +153,8 @@ async def serve_gateway(node: Node) -> None:
         await group.start(keep)
         async with node.registered():
             await node.stopping.wait()
+        if node.replaced:
+            group.cancel_scope.cancel()
+            return
         drain.set()
         await ended.wait()

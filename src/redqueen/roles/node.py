@@ -41,6 +41,8 @@ class Node:
         self.clock = clock
         self.emit = emit
         self.stopping = anyio.Event()
+        self.replaced = False
+        """Whether the next process of this node takes over at once what outlives this one."""
 
     @cached_property
     def stores(self) -> Stores:
@@ -132,6 +134,7 @@ async def _live(spec: NodeSpec, region: config.Region, serve: Callable[[Node], A
 
 
 async def _stop_on_signal(node: Node) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            node.replaced = number is signal.SIGHUP
             node.stopping.set()

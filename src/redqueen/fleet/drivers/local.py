@@ -110,12 +110,12 @@ class LocalProcesses:
         note = nodefiles.read_note(self._data_dir, node_id, process)
         return Readiness(nodefiles.is_ready(self._data_dir, node_id, process), note)
 
-    def end(self, process: ProcessId, *, at_once: bool) -> None:
-        """Send SIGTERM to the node, or SIGKILL to its group."""
+    def end(self, process: ProcessId, *, at_once: bool, replaced: bool = False) -> None:
+        """Send SIGTERM to the node (SIGHUP if it is replaced), or SIGKILL to its group."""
         if at_once:
             processes.send_signal(process, signal.SIGKILL, group=True)
         else:
-            processes.send_signal(process, signal.SIGTERM)
+            processes.send_signal(process, signal.SIGHUP if replaced else signal.SIGTERM)
 
     async def wait_exit(self, node_id: str, process: ProcessId) -> str:
         """Return why the node's process ended, as soon as it has; what a service's node started ends with it."""
