@@ -12,10 +12,8 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -244,7 +242,7 @@ def _until(path: Path, word: re.Pattern[bytes], comes: bool, began: float) -> fl
 
 
 async def measured(
-    ports: list[int], envoy: Path, processes: dict[str, psutil.Process], options: argparse.Namespace
+    ports: list[int], folder: Path, processes: dict[str, psutil.Process], options: argparse.Namespace
 ) -> tuple[dict[str, Any], Watch, Clients]:
     """Bring everybody up, then measure; return figures by name, the changes, the clients."""
     clients = Clients([Wire(port) for port in ports])
@@ -261,12 +259,13 @@ async def measured(
     threading.Thread(target=subscribers.run, daemon=True).start()
     beating = asyncio.create_task(clients.beat())
     await asyncio.sleep(options.settle)
+    processes |= {"Envoy": _envoy_of(folder)}
     for wire in clients.wires:
         wire.took_ms.clear()
     used = {name: cpu_s([process.pid]) for name, process in processes.items()}
     beats, began = clients.beats, time.monotonic()
     churning = asyncio.create_task(clients.churn(options.churn, options.services, random.Random(1)))  # noqa: S311
-    watch = await changes(clients, subscribers, envoy, options)
+    watch = await changes(clients, subscribers, folder / "envoy", options)
     lasted_s = time.monotonic() - began
     churning.cancel()
     found: dict[str, Any] = {
@@ -277,7 +276,8 @@ async def measured(
     }
     for name, process in processes.items():
         found[f"{name}: memory, MiB"] = round(process.memory_info().rss / (1 << 20), 1)
-        found[f"{name}: memory before, MiB"] = round(empty[name] / (1 << 20), 1)
+        if name in empty:
+            found[f"{name}: memory before, MiB"] = round(empty[name] / (1 << 20), 1)
         found[f"{name}: CPU, share of a core"] = round((cpu_s([process.pid]) - used[name]) / lasted_s, 3)
     beating.cancel()
     return found, watch, clients
@@ -313,7 +313,7 @@ def serve_gateway(folder: Path, services: int, ports: list[int]) -> None:
     import anyio
 
     from redqueen.clock import SystemClock
-    from redqueen.events import discard
+    from redqueen.events import LogLines, discard
     from redqueen.gateway import agent
     from redqueen.gateway.model import GatewaySettings, Route, RouteInputs
     from redqueen.gateway.routes import default_routes
@@ -340,7 +340,7 @@ def serve_gateway(folder: Path, services: int, ports: list[int]) -> None:
 
     async def run() -> None:
         endpoints = RegistryEndpoints(node)
-        await agent.run(settings, endpoints, Routes(), SystemClock(), discard, drain=anyio.Event())
+        await agent.run(settings, endpoints, Routes(), SystemClock(), LogLines("gateway"), drain=anyio.Event())
 
     anyio.run(run)
 
@@ -372,6 +372,11 @@ def _envoy_of(folder: Path) -> psutil.Process:
     raise Absent("the gateway's Envoy did not start within 30 s")
 
 
+def _end_envoy(folder: Path) -> None:
+    with contextlib.suppress(psutil.Error):
+        _envoy_of(folder).kill()
+
+
 def main() -> int:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -392,13 +397,13 @@ def main() -> int:
             second = stack.enter_context(process("registry", ports[1], ports[0], scratch / "two.json"))
             for port in ports:
                 _until_open(port)
+            stack.callback(_end_envoy, folder)
             agent = stack.enter_context(process("gateway", folder, options.services, *ports))
-            envoy = _envoy_of(folder)
+            _envoy_of(folder)
         except Absent as error:
             return stop(str(error))
-        stack.callback(lambda: os.kill(envoy.pid, signal.SIGKILL))
-        running = {"first registry": first, "second registry": second, "agent": agent, "Envoy": envoy}
-        found, watch, clients = asyncio.run(measured(ports, folder / "envoy", running, options))
+        running = {"first registry": first, "second registry": second, "agent": agent}
+        found, watch, clients = asyncio.run(measured(ports, folder, running, options))
     to_file, to_subscribers = percentiles(watch.to_file), percentiles(watch.to_subscribers)
     figures: dict[str, Any] = {
         **found,

@@ -33,7 +33,8 @@ from redqueen.processes import ProcessId
 
 _SHORT_LIFE_S = 5.0
 _DELAYS_S = (0.0, 0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
-BORN_WITHIN_S = 10.0
+BORN_WITHIN_S = 30.0
+"""Seconds for a start: a thousand services are some 3 s of work, and the machine may be busy."""
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Envoy's hot restart keeps its lock, by shm_open(3)
 # One JSON object a line, like every other log line of a node; %j escapes.
 _LOG_FORMAT = '{"time":"%Y-%m-%dT%H:%M:%S.%eZ","node":"NODE","event":"Envoy","level":"%l","from":"%n","message":"%j"}'

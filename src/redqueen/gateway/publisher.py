@@ -20,7 +20,7 @@ from redqueen.gateway.envoy_process import Envoy, last_complaint, log_size
 from redqueen.gateway.model import GatewayState, Snapshot, SnapshotApplied, SnapshotRejected
 from redqueen.gateway.ports import Report
 from redqueen.gateway.snapshot_folder import SnapshotFolder
-from redqueen.processes import is_alive
+from redqueen.processes import ProcessId, is_alive
 
 CONFIRM_WITHIN_S = 3.0
 ASK_EVERY_S = 0.01
@@ -36,6 +36,7 @@ class Publisher:
         self._current: Snapshot | None = None
         self._good: Snapshot | None = None
         self._in_effect = False
+        self._seen: tuple[ProcessId, dict[str, str]] | None = None
         self._refused_version = ""
         self._refused_at = float("-inf")
         self._state = GatewayState("", serving=False)
@@ -97,7 +98,7 @@ class Publisher:
 
     async def _apply(self, snapshot: Snapshot, envoy: Envoy | None, *, again: bool = False) -> None:
         began = self._clock.monotonic()
-        before = await _subscriptions(envoy)
+        before = await self._before(envoy)
         offset = log_size(self._log)
         names = self._folder.write(snapshot, only=snapshot.files if again else None)
         self._current = snapshot
@@ -110,6 +111,12 @@ class Publisher:
             self._in_effect = False
             self.refuse(snapshot.version, self._complaint(offset, verdict))
             await self._take_back(snapshot, envoy)
+
+    async def _before(self, envoy: Envoy | None) -> dict[str, str] | None:
+        """Return what Envoy said last. While all is in effect nothing can have changed, and a file need not wait."""
+        if self._in_effect and envoy is not None and self._seen is not None and self._seen[0] == envoy.process:
+            return self._seen[1]
+        return await _subscriptions(envoy)
 
     async def _take_back(self, refused: Snapshot, envoy: Envoy) -> None:
         if self._good is None or self._good.version == refused.version:
@@ -135,6 +142,7 @@ class Publisher:
         while verdict.choice is Choice.PENDING and self._clock.monotonic() < until and is_alive(envoy.process):
             now = await _subscriptions(envoy)
             if now is not None:
+                self._seen = (envoy.process, now)
                 before = now if before is None else before
                 verdict = judge(snapshot.files, names, before, now)
             if verdict.choice is Choice.PENDING:
