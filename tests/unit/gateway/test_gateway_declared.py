@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -102,3 +106,16 @@ def test_each_number_of_a_service_policy_has_limits(key: str):
     for wrong in (-1, 10_000_000):
         with pytest.raises(InvalidInput, match=key):
             service_policy_of(msgspec.structs.replace(ServicePolicyDeclaration(), **{key: wrong}))
+
+
+def test_the_page_for_makers_tells_every_key_with_its_default():
+    page = (Path(__file__).parents[3] / "docs" / "gateway.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page, re.MULTILINE))
+    for struct in (RouteDeclaration, ServicePolicyDeclaration):
+        for field in msgspec.structs.fields(struct):
+            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+            shown = {None: "none", (): "`[]`"}.get(default if not isinstance(default, dict) else "", None)
+            if isinstance(default, float) and default.is_integer():
+                default = int(default)
+            assert told.pop(field.name) == (shown or f"`{json.dumps(default)}`"), field.name
+    assert not told
