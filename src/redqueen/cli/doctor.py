@@ -11,6 +11,7 @@ import platform
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -28,6 +29,7 @@ from redqueen.errors import RedQueenError, Unavailable
 from redqueen.fleet import addresses
 from redqueen.fleet.datadir import read_region
 from redqueen.fleet.living import seen_in
+from redqueen.gateway.tls import read_pair, warning
 from redqueen.processes import Confinement
 
 _GIB: Final = 1 << 30
@@ -80,6 +82,7 @@ def examine(data_dir: Path) -> list[Check]:
         ("sandbox", lambda: [sandbox(landlock_abi())]),
         ("zones", lambda: [_zones(data_dir)]),
         ("port", lambda: [_port(data_dir)]),
+        ("certificate", lambda: _certificate(data_dir)),
         ("data", lambda: [_data(data_dir)]),
         ("disk", lambda: [disk(shutil.disk_usage(_existing(data_dir)).free)]),
         ("machine", lambda: [machine(os.cpu_count() or 1, psutil.virtual_memory().total)]),
@@ -159,6 +162,16 @@ def _port(data_dir: Path) -> Check:
     if error is None:
         return Check("port", "ok", f"{region.host}:{region.port} is free")
     return Check("port", "warn", f"{region.host}:{region.port}: {error.strerror}", "The next free port will be chosen")
+
+
+def _certificate(data_dir: Path) -> list[Check]:
+    files = config.certificate_files(_region(data_dir), data_dir)
+    if files is None:
+        return []
+    objection = warning(read_pair(*files), time.time())
+    if objection is not None:
+        return [Check("certificate", "warn", str(files[0]), f"Clients will object: {objection}")]
+    return [Check("certificate", "ok", str(files[0]))]
 
 
 def _data(data_dir: Path) -> Check:

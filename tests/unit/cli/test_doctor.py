@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import put_certificate
 from redqueen.cli import doctor
 from redqueen.cli.doctor import Check
 from redqueen.cli.main import run
@@ -62,3 +63,20 @@ def test_a_newer_versions_folder_is_a_failed_check(tmp_path: Path) -> None:
     (tmp_path / "region.json").write_text('{"format": 99}')
     checks = {check.name: check for check in doctor._looked("data", lambda: [doctor._data(tmp_path)])}
     assert checks["data"].verdict == "fail"
+
+
+def test_a_certificate_is_looked_at_where_there_is_one(tmp_path: Path) -> None:
+    def said() -> list[tuple[str, str]]:
+        found = [check for check in doctor.examine(tmp_path) if check.name == "certificate"]
+        return [(check.verdict, check.found + check.means) for check in found]
+
+    assert said() == []
+    (tmp_path / "redqueen.toml").write_text('[tls]\ncertificate = "certificate.pem"\nkey = "key.pem"\n')
+    ((verdict, why),) = said()
+    assert verdict == "fail" and "there is no such file" in why
+    put_certificate(tmp_path, days=10)
+    ((verdict, why),) = said()
+    assert verdict == "warn" and "was not renewed" in why
+    put_certificate(tmp_path)
+    ((verdict, _),) = said()
+    assert verdict == "ok"

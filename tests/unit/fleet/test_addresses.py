@@ -8,8 +8,19 @@ from contextlib import contextmanager
 
 import pytest
 
-from redqueen.errors import InvalidInput
-from redqueen.fleet.addresses import bind_error, choose_public_port, is_free, node_port, public_url, zone_hosts
+from redqueen.config import Region, Tls
+from redqueen.errors import Exhausted, InvalidInput
+from redqueen.fleet.addresses import (
+    bind_error,
+    check_tls_port,
+    choose_public_port,
+    is_free,
+    node_port,
+    public_url,
+    region_url,
+    tools_url,
+    zone_hosts,
+)
 
 
 @contextmanager
@@ -77,3 +88,30 @@ def test_the_shown_address_is_one_that_can_be_opened() -> None:
     assert public_url("127.0.0.1", 8080) == "http://127.0.0.1:8080"
     assert public_url("0.0.0.0", 8080) == "http://127.0.0.1:8080"  # noqa: S104
     assert public_url("::", 80) == "http://[::1]:80"
+
+
+def test_viewers_and_tools_are_told_where_the_region_is_for_each_of_them():
+    tls = Tls("certificate.pem", "key.pem", 8443)
+    everywhere, house = "0.0.0.0", "192.0.2.7"  # noqa: S104 - not bound
+    expected = [
+        (Region(), "http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        (Region(host=everywhere), "http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        (Region(host=house), "http://192.0.2.7:8080", "http://192.0.2.7:8080"),
+        (Region(host=house, public_url="https://tv.example/"), "https://tv.example", "http://192.0.2.7:8080"),
+        (Region(tls=tls), "https://127.0.0.1:8443", "http://127.0.0.1:8080"),
+        (Region(host="127.0.2.1", tls=tls), "https://127.0.2.1:8443", "http://127.0.2.1:8080"),
+        (Region(host=house, tls=tls), "https://192.0.2.7:8443", "http://127.0.0.1:8080"),
+        (
+            Region(host=everywhere, tls=tls, public_url="https://tv.example"),
+            "https://tv.example",
+            "http://127.0.0.1:8080",
+        ),
+    ]
+    for region, viewers, tools in expected:
+        assert (region_url(region, 8080), tools_url(region, 8080)) == (viewers, tools)
+
+
+def test_the_port_of_https_is_not_chosen_anew():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        with pytest.raises(Exhausted, match=r"tls\.port|taken"):
+            check_tls_port("127.0.0.1", other.getsockname()[1])

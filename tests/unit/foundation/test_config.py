@@ -31,6 +31,13 @@ def test_settings_override_only_what_they_name(tmp_path: Path) -> None:
         ("[timings]\nlease_s = 0.5", "timings.lease_s"),
         ("[counts]\napi = 0", "counts.api"),
         ("port = ", "configuration"),
+        ("[tls]\ncertificate = 'c.pem'", "tls.key"),
+        ("[tls]\nkey = 'k.pem'", "tls.certificate"),
+        ("[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\nport = 8080", "tls.port"),
+        ("[tls]\nport = 0", "tls.port"),
+        ("public_url = 'films.example'", "public_url"),
+        ("public_url = 'https://films.example/tv'", "public_url"),
+        ("public_url = 'http://a'\n[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'", "public_url"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name_with_its_file(tmp_path: Path, text: str, named: str) -> None:
