@@ -40,6 +40,7 @@ VERBS: Final = {
     "node": Verb("redqueen.cli.node", "node", "Kill a node, to see that nobody notices."),
     "service": Verb("redqueen.cli.service", "service", "Run any HTTP service as part of the region."),
     "logs": Verb("redqueen.cli.logs", "logs", "Show what the nodes have logged."),
+    "token": Verb("redqueen.cli.token", "token", "Print the token of an owner of names in the registries."),
     "doctor": Verb("redqueen.cli.doctor", "doctor", "Check what this machine offers."),
 }
 

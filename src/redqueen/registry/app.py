@@ -103,7 +103,7 @@ class App:
             case "GET", "/registry/v1/stream":
                 return self._stream(head.query)
             case "GET", "/registry/v1/health":
-                living = len(self._ledger.living())
+                living = len(self._ledger.table) - len(self._ledger.table.ended)
                 return _json({"epoch": self._ledger.epoch, "version": self._ledger.version, "instances": living})
             case "POST", "/registry/v1/sync":
                 return _json(peering.reply(self._ledger, _decoded(body, SyncRequest), self._moment()))

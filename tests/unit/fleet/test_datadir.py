@@ -20,6 +20,7 @@ from redqueen.fleet.datadir import (
     open_data_dir,
     read_json,
     read_region,
+    registry_key,
     unwritable,
     write_json,
 )
@@ -139,3 +140,16 @@ def test_the_default_folder_follows_the_environment() -> None:
     assert default_data_dir({}, home) == Path("/home/u/.local/share/redqueen")
     assert default_data_dir({"XDG_DATA_HOME": "/x"}, home) == Path("/x/redqueen")
     assert default_data_dir({"XDG_DATA_HOME": "/x", "REDQUEEN_DATA": "/d"}, home) == Path("/d")
+
+
+def test_the_registrys_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    key = registry_key(tmp_path)
+    assert len(key) == 64 and registry_key(tmp_path) == key
+    assert (tmp_path / "registry.key").stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["registry.key"]
+
+
+def test_an_empty_key_is_refused_since_it_would_open_the_registries(tmp_path: Path) -> None:
+    (tmp_path / "registry.key").write_bytes(b"")
+    with pytest.raises(Broken, match="is damaged"):
+        registry_key(tmp_path)
