@@ -259,6 +259,7 @@ async def measured(
     threading.Thread(target=subscribers.run, daemon=True).start()
     beating = asyncio.create_task(clients.beat())
     await asyncio.sleep(options.settle)
+    await _in_effect(folder / "envoy", clients)
     processes |= {"Envoy": _envoy_of(folder)}
     for wire in clients.wires:
         wire.took_ms.clear()
@@ -281,6 +282,18 @@ async def measured(
         found[f"{name}: CPU, share of a core"] = round((cpu_s([process.pid]) - used[name]) / lasted_s, 3)
     beating.cancel()
     return found, watch, clients
+
+
+async def _in_effect(envoy: Path, clients: Clients) -> None:
+    """Wait until the last instance registered is in the gateway's file. Raises Absent after two minutes."""
+    last = list(clients.living.values())[-1]
+    word = re.compile(rf'"port_value":\s*{last.port}\b'.encode())
+    for _ in range(1200):
+        with contextlib.suppress(FileNotFoundError):
+            if word.search((envoy / f"eds-{last.service}.json").read_bytes()):
+                return
+        await asyncio.sleep(0.1)
+    raise Absent("the gateway does not know the instances after two minutes")
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
@@ -365,16 +378,16 @@ def _until_open(port: int) -> None:
 
 
 def _envoy_of(folder: Path) -> psutil.Process:
-    for _ in range(300):
+    for _ in range(600):
         with contextlib.suppress(OSError, ValueError, psutil.Error):
             return psutil.Process(json.loads((folder / "envoy.json").read_bytes())["pid"])
         time.sleep(0.1)
-    raise Absent("the gateway's Envoy did not start within 30 s")
+    raise Absent("the gateway's Envoy did not start within a minute")
 
 
 def _end_envoy(folder: Path) -> None:
-    with contextlib.suppress(psutil.Error):
-        _envoy_of(folder).kill()
+    with contextlib.suppress(psutil.Error, OSError, ValueError):
+        psutil.Process(json.loads((folder / "envoy.json").read_bytes())["pid"]).kill()
 
 
 def main() -> int:
@@ -403,7 +416,10 @@ def main() -> int:
         except Absent as error:
             return stop(str(error))
         running = {"first registry": first, "second registry": second, "agent": agent}
-        found, watch, clients = asyncio.run(measured(ports, folder, running, options))
+        try:
+            found, watch, clients = asyncio.run(measured(ports, folder, running, options))
+        except (psutil.Error, FileNotFoundError, Absent) as error:
+            return stop(f"a measured process ended: {error}")
     to_file, to_subscribers = percentiles(watch.to_file), percentiles(watch.to_subscribers)
     figures: dict[str, Any] = {
         **found,
