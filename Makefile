@@ -64,9 +64,15 @@ test: dev ## unit, contract, simulation, integration and browser tests
 	cd web && $(NPM) run --silent test
 	$(BIN)/pytest $(ARGS)
 
-bench: dev ## run every benchmark and write bench/results (about 15 minutes)
+bench: dev ## run every benchmark and write bench/results (about 45 minutes; bench/README.md says what they need)
 	$(BIN)/python bench/start.py
 	$(BIN)/python bench/first_play.py
+	$(BIN)/python bench/compile.py
+	$(BIN)/python bench/ten_thousand.py
+	$(BIN)/python bench/gateway_beside_nginx.py
+	$(BIN)/python bench/media.py
+	$(BIN)/python bench/registry_beside_eureka.py
+	$(BIN)/python bench/crash_to_no_traffic.py
 	$(BIN)/python bench/kill_any_node.py
 
 wheel: dev ## build the wheel, the web app inside it
