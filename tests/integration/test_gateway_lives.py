@@ -178,6 +178,7 @@ async def test_an_agent_without_any_answer_serves_from_its_last_good_files(tmp_p
                 "endpoints",
                 "routes",
             }
+            assert again.states[-1].silent == ("endpoints", "routes")
 
 
 async def test_an_envoy_that_hangs_is_replaced(tmp_path: Path, client):

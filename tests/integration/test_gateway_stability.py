@@ -26,7 +26,7 @@ from redqueen.fleet.model import Role
 from redqueen.registry.client import Registrar, watch
 from redqueen.registry.model import Instance, Status
 from redqueen.registry.rights import REGION, mint
-from redqueen.roles.board import gateway_state
+from redqueen.roles.board import gateway_state, warning
 from redqueen.roles.stores import open_records
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -106,12 +106,19 @@ async def test_with_everything_else_dead_envoys_serve_and_a_gateway_that_restart
             await anyio.sleep(4)
             await served_by_all(region, client, film)
             await a_gateway_returns(region, client, film, "gateway-a-1")
+            await until(lambda: "the registries cannot be read" in told(region, "gateway-a-1"))
             # Not even the store can be read.
             for path in region.data_dir.glob("store.sqlite3*"):
                 path.write_bytes(b"no database" * 1000)
             await a_gateway_returns(region, client, film, "gateway-c-1")
+            await until(lambda: "the registries and the store cannot be read" in told(region, "gateway-c-1"))
             (region.data_dir / "store.sqlite3").unlink()
             await a_gateway_returns(region, client, film, "gateway-a-1")
+
+
+def told(region: Nodes, node_id: str) -> str:
+    state = gateway_state(region.data_dir, node_id)
+    return "" if state is None else warning(state)
 
 
 async def served_by_all(region: Nodes, client: httpx.AsyncClient, film: str) -> None:

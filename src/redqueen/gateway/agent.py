@@ -159,12 +159,18 @@ class _Agent:
             if self._heard.get(source, True):
                 self._heard[source] = False
                 self._emit(SourceSilent(source, because))
+                self._publisher.hear(self._silent())
             await self._clock.sleep(RETRY_S)
 
     def _hear(self, source: str) -> None:
-        if not self._heard.get(source, True):
-            self._emit(SourceHeard(source))
+        was_silent = not self._heard.get(source, True)
         self._heard[source] = True
+        if was_silent:
+            self._emit(SourceHeard(source))
+            self._publisher.hear(self._silent())
+
+    def _silent(self) -> tuple[str, ...]:
+        return tuple(sorted(source for source, heard in self._heard.items() if not heard))
 
     async def follow_endpoints(self, source: EndpointSource) -> None:
         """Take each set of endpoints as it comes."""

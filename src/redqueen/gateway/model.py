@@ -256,12 +256,16 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """What a gateway serves now: the version in effect, and a version that Envoy refused, with its reason."""
+    """What a gateway serves now: the version in effect, and a version that Envoy refused, with its reason.
+
+    `silent` names the sources of inputs that do not answer: what they said last stands.
+    """
 
     version: str
     serving: bool
     rejected: str = ""
     because: str = ""
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,10 @@ class Publisher:
             self._emit(SnapshotRejected(version, because))
             self._tell(rejected=version, because=because)
 
+    def hear(self, silent: tuple[str, ...]) -> None:
+        """Tell which sources of inputs do not answer now."""
+        self._tell(silent=silent)
+
     def envoy_lost(self) -> None:
         """Note that nobody serves until the next Envoy is confirmed."""
         self._in_effect = False
@@ -162,12 +166,15 @@ class Publisher:
     def _complaint(self, offset: int, verdict: Verdict) -> str:
         return last_complaint(self._log, offset) or verdict.because
 
-    def _tell(self, *, rejected: str | None = None, because: str | None = None) -> None:
+    def _tell(
+        self, *, rejected: str | None = None, because: str | None = None, silent: tuple[str, ...] | None = None
+    ) -> None:
         state = GatewayState(
             version=self._current.version if self._current is not None and self._in_effect else "",
             serving=self._in_effect,
             rejected=self._state.rejected if rejected is None else rejected,
             because=self._state.because if because is None else because,
+            silent=self._state.silent if silent is None else silent,
         )
         if state != self._state:
             self._state = state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import anyio.abc
 from redqueen.accounts.keys import MediaKeys as SigningKeys
 from redqueen.api.declarations import gateway_sides
 from redqueen.config import Region, certificate_files
+from redqueen.events import Event
 from redqueen.gateway import agent
 from redqueen.gateway.evidence import Suspected
 from redqueen.gateway.model import Endpoint, EndpointStatus, GatewaySettings, MediaKeys, RouteInputs
@@ -28,17 +30,22 @@ from redqueen.roles.node import Node
 class RegistryEndpoints:
     """The gateway's endpoints, as the registries' stream tells them."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, note: GatewayNote) -> None:
         self._node = node
+        self._note = note
         self._apps: dict[tuple[str, str], str] = {}
 
     async def watch(self) -> AsyncGenerator[tuple[Endpoint, ...]]:
         """Yield every callable instance, at once and after each change."""
         urls = self._node.spec.registry_urls
-        async for instances in watch(urls, clock=self._node.clock, emit=self._node.emit):
+        async for instances in watch(urls, clock=self._node.clock, emit=self._emit):
             callable_ = [instance for instance in instances if instance.port and instance.port_enabled]
             self._apps = {(_service(instance), instance.instance_id): instance.app for instance in callable_}
             yield tuple(_endpoint(instance) for instance in callable_)
+
+    def _emit(self, event: Event) -> None:
+        self._note.hear(event)
+        self._node.emit(event)
 
     async def suspect(self, suspects: Sequence[Suspected]) -> None:
         """Have every registry ask these endpoints, and let go of those that are dead."""
@@ -88,6 +95,7 @@ class ProductRoutes:
             MediaKeys(await self._keys.published()),
             services=services,
             tls_pair=self._certificate.pair(),
+            own_hosts=own_hosts(self._node.region),
         )
 
 
@@ -115,6 +123,13 @@ def tls_edge(region: Region) -> TlsEdge | None:
     return TlsEdge(region.tls.port, told.port or 443, f"[{host}]" if ":" in host else host)
 
 
+def own_hosts(region: Region) -> tuple[str, ...]:
+    """Name the front door's own host, which no declared service may take; none without a public address."""
+    host = urlsplit(region.public_url).hostname or ""
+    # An address in brackets is no name, and no route may claim an address.
+    return (host,) if re.fullmatch(r"[a-z0-9.-]+", host) else ()
+
+
 async def serve_gateway(node: Node) -> None:
     """Keep an Envoy serving until the node is stopping; one whose successor comes leaves its Envoy to it."""
     spec = node.spec
@@ -132,7 +147,8 @@ async def serve_gateway(node: Node) -> None:
         drain_s=node.region.timings.drain_s,
         tls=tls_edge(node.region),
     )
-    endpoints, routes = RegistryEndpoints(node), ProductRoutes(node)
+    note = GatewayNote(spec.folder)
+    endpoints, routes = RegistryEndpoints(node, note), ProductRoutes(node)
     drain, ended = anyio.Event(), anyio.Event()
 
     async def keep(*, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -143,7 +159,7 @@ async def serve_gateway(node: Node) -> None:
             node.clock,
             node.emit,
             drain=drain,
-            report=GatewayNote(spec.folder),
+            report=note,
             evidence=endpoints,
             task_status=task_status,
         )
