@@ -10,6 +10,7 @@ or at `Compiler` to compile again and again.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,7 +108,7 @@ class Compiler:
                 self._entries[key] = kept.get(key) or _raw(entries(*key))
             return self._entries[key]
 
-        file = _file(_resources([route_configuration(settled, inputs.media_root, has_keys, encoded)]))
+        file = _file(_resources([route_configuration(settled, inputs.media_root, has_keys, encoded, inputs.own_hosts)]))
         proxied = [route for route in settled if route.redirect is None]
         own = {route.service for route in proxied if not route.declared_by}
         services = sorted({route.service for route in proxied}, key=lambda name: (name not in own, name))
@@ -222,6 +223,9 @@ def checked(inputs: Inputs) -> Inputs:
         raise _wrong("folder", inputs.folder, "an absolute path")
     if not 0 < inputs.listen_port < 65536:
         raise _wrong("listen_port", inputs.listen_port, "a port number, 1 to 65535")
+    for host in inputs.own_hosts:
+        if not re.fullmatch(r"[a-z0-9.-]+", host):
+            raise _wrong("own_hosts", host, "a host name in small letters")
     for service in inputs.services:
         if not NAME.fullmatch(service.name):
             raise _wrong("service", service.name, "letters, digits, `.`, `_` and `-`, at most 63, first no sign")

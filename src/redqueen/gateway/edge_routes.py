@@ -26,9 +26,16 @@ _NO_MEDIA_HERE = {"match": {"safe_regex": {"regex": "/(?:media|v)(?:/.*)?"}}, "d
 
 
 def route_configuration(
-    settled: Sequence[Route], media_root: str, has_keys: bool, encoded: Callable[[Route], list[msgspec.Raw]]
+    settled: Sequence[Route],
+    media_root: str,
+    has_keys: bool,
+    encoded: Callable[[Route], list[msgspec.Raw]],
+    own_hosts: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Give the whole table; `encoded` gives a route's entries, which are the same in every table."""
+    """Give the whole table; `encoded` gives a route's entries, which are the same in every table.
+
+    `own_hosts` stay the region's, whatever a route with `*.` says.
+    """
     own = [route for route in settled if not route.hosts]
     hosts = [
         {"name": f"own-{host}", "domains": [host], "routes": [REFUSED, _NO_MEDIA_HERE, *_entries(routes, encoded)]}
@@ -38,7 +45,7 @@ def route_configuration(
     return {
         "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": NAME,
-        "virtual_hosts": [*hosts, {"name": "region", "domains": ["*"], "routes": region}],
+        "virtual_hosts": [*hosts, {"name": "region", "domains": ["*", *sorted(set(own_hosts))], "routes": region}],
         # shop.example:8080 is shop.example.
         "ignore_port_in_host_matching": True,
         # A cluster may arrive a moment after its route; until then 503 is right.

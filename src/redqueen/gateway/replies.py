@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from redqueen.gateway.envoy_json import header
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -50,6 +52,10 @@ REPLIES: tuple[Reply, ...] = (
 OTHER = Reply(0, "gateway.failed", "The gateway could not answer", "Try again in a moment")
 
 
+# A node is back, or the load shed, within a second or two.
+_AGAIN = {503: {"retry-after": "1"}}
+
+
 def local_reply_config() -> dict[str, Any]:
     """Give Envoy's `local_reply_config`; only statuses from 400 up are worded, 204 stays empty."""
     rows = [_mapper(reply, "EQ", reply.status) for reply in REPLIES]
@@ -66,5 +72,5 @@ def _mapper(reply: Reply, operator: str, status: int) -> dict[str, Any]:
         "body_format_override": {
             "json_format": {"code": reply.code, "what": reply.what, "why": reply.why, "hint": reply.hint}
         },
-        "headers_to_add": [{"header": {"key": "cache-control", "value": "no-store"}}],
+        "headers_to_add": [header(*pair) for pair in {"cache-control": "no-store", **_AGAIN.get(status, {})}.items()],
     }

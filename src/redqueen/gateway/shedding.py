@@ -17,7 +17,8 @@ from redqueen.gateway.model import Policy, Priority
 
 BROWSING_PATIENCE = 4
 PREFETCH_FLOOR = 4
-_MOST = 4096
+# Where the limit stands while all is well: from here it halves four times a second when all is not.
+_MOST = 1024
 
 
 def shedding(policy: Policy) -> dict[str, Any] | None:
@@ -28,7 +29,10 @@ def shedding(policy: Policy) -> dict[str, Any] | None:
     slow_s = policy.slow_s * (1 if prefetch else BROWSING_PATIENCE)
     controller = {
         "sample_aggregate_percentile": {"value": 50},
-        "concurrency_limit_params": {"max_concurrency_limit": _MOST, "concurrency_update_interval": "0.25s"},
+        "concurrency_limit_params": {
+            "max_concurrency_limit": max(_MOST, policy.never_shed_below),
+            "concurrency_update_interval": "0.25s",
+        },
         "min_rtt_calc_params": {
             "fixed_value": seconds(slow_s),
             "min_concurrency": PREFETCH_FLOOR if prefetch else policy.never_shed_below,

