@@ -18,7 +18,6 @@ from redqueen.registry.model import Action, DataCenter, Instance, Pages, Record,
 Document = dict[str, object]
 
 _STATUSES = {str(status): status for status in Status}
-_PAGES = ("homePageUrl", "statusPageUrl", "healthCheckUrl", "secureHealthCheckUrl")
 _NO_PAGES = Pages()
 _DEFAULT = DataCenter()
 _AMAZON = "com.netflix.appinfo.AmazonInfo"
@@ -79,8 +78,14 @@ def read_status(value: object) -> Status:
 
 
 def _read_pages(fields: Mapping[str, object]) -> Pages:
-    home, status, health, secure = (_text(fields.get(name)) for name in _PAGES)
-    return Pages(home, status, health, secure) if home or status or health or secure else _NO_PAGES
+    get = fields.get
+    pages = Pages(
+        _text(get("homePageUrl")),
+        _text(get("statusPageUrl")),
+        _text(get("healthCheckUrl")),
+        _text(get("secureHealthCheckUrl")),
+    )
+    return _NO_PAGES if pages == _NO_PAGES else pages
 
 
 def _read_data_center(value: object) -> DataCenter:

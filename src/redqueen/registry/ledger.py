@@ -53,7 +53,7 @@ class Ledger:
         self.history = History(base=now.wall_ms)
         self.shelf = Shelf()
         self.outboxes: list[Outbox] = []
-        self.changed = anyio.Event()
+        self._changed = anyio.Event()
         self.dirty = False
         """Whether anything changed since the last snapshot."""
         self._living: list[Record] | None = None
@@ -95,10 +95,16 @@ class Ledger:
                 outbox.ready.set()
         return reply
 
+    @property
+    def changed(self) -> anyio.Event:
+        """Give what is set at the next change: take it, then look at the state, then wait."""
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        return self._changed
+
     def wake(self) -> None:
         """Wake whoever waits for a change, though there is none."""
-        self.changed.set()
-        self.changed = anyio.Event()
+        self._changed.set()
 
     def _refusal(self, event: Event, by: Caller) -> str:
         owner = self.table.owner
