@@ -151,7 +151,7 @@ def show(name: str, data_dir: Path, as_json: bool) -> None:
 def restart(name: str, wait: bool, timeout_s: float, data_dir: Path, as_json: bool) -> None:
     """Replace every instance by a fresh one, one by one, without a lost request.
 
-    NAME may also be one of the region's own roles: api, worker, control, registry.
+    NAME may also be one of the region's own roles: api, gateway, worker, control, registry.
 
     \b
     Example:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from redqueen.api import declarations
 from redqueen.api.ports import ServiceCard, ServiceInstance
-from redqueen.errors import Forbidden
 from redqueen.fleet import living
 from redqueen.fleet.declared import ServiceFile, Wish, checked
 from redqueen.fleet.drivers.command import runnable
@@ -17,8 +16,7 @@ from redqueen.roles.board import RecordBoard
 from redqueen.roles.declared import RecordWishes, unknown
 from redqueen.roles.node import Node
 
-_RESTARTED = (Role.API, Role.WORKER, Role.CONTROL, Role.REGISTRY)
-"""Our own roles that can be replaced node by node; a gateway is replaced by its own hot restart."""
+_OWN = tuple(role for role in Role if role is not Role.SERVICE)
 
 
 class ServiceDesk:
@@ -37,7 +35,7 @@ class ServiceDesk:
     async def get(self, name: str) -> ServiceCard:
         """Return one service, or one of the region's own roles. Raises NotFound."""
         wishes, views = await self._wishes.read(), await self._views()
-        if name in (role.value for role in _RESTARTED):
+        if name in (role.value for role in _OWN):
             return self._role_card(Role(name), wishes.revision(Role(name)), views)
         for wish in wishes.services:
             if wish.file.name == name:
@@ -52,15 +50,9 @@ class ServiceDesk:
         return self._card(await self._wishes.declare(file), await self._views())
 
     async def restart(self, name: str) -> ServiceCard:
-        """Replace every instance by a fresh one. Raises NotFound, Forbidden, Conflict."""
-        if name in (role.value for role in _RESTARTED):
+        """Replace every instance by a fresh one. Raises NotFound, Conflict."""
+        if name in (role.value for role in _OWN):
             return self._role_card(Role(name), await self._wishes.restart_role(Role(name)), await self._views())
-        if name in (Role.GATEWAY.value, "envoy"):
-            raise Forbidden(
-                "service.gateway",
-                "Gateways are not replaced this way",
-                hint="End one: redqueen node kill --role gateway",
-            )
         return self._card(await self._wishes.restart(name), await self._views())
 
     async def remove(self, name: str, revision: int | None) -> None:
