@@ -41,7 +41,7 @@ def log_mean_exp(logs: Floats, axis: int = -1) -> Floats:
 
 
 def log_factorial(values: Counts) -> Floats:
-    """Return log(values!) for whole numbers >= 0, from a table where that is long enough."""
+    """Return log(values!) of whole numbers, from a table where that is long enough; any number for negative ones."""
     table = _log_factorials()
     if values.size and values.max() >= table.size:
         return floats(special.gammaln(floats(values) + 1.0))

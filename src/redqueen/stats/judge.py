@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 
 from redqueen.stats import blocks, dispersion, families, means, mixtures, packing, weighing
 from redqueen.stats.arrays import Bools, Floats, floats
 from redqueen.stats.evidence import Evidence, stack, unstack
-from redqueen.stats.model import Choice, Hold, Kind, Look, MetricReading, Reading, Trouble, shown_e
+from redqueen.stats.model import CONTROL, TREATMENT, Choice, Hold, Kind, Look, MetricReading, Reading, Trouble, shown_e
 from redqueen.stats.plan import Plan
 
 ARMS = ("treatment", "control")
@@ -151,34 +152,27 @@ def _noise_block(evidence: Evidence, span_s: Floats) -> Evidence:
 
 def _metric_readings(plan: Plan, state: Evidence) -> list[tuple[MetricReading, ...]]:
     """Read each metric of each trial; a tail is shown by its threshold at the historical p95."""
-    bounds, shown = _bounds(plan, state), plan.rows_of[:, 3]
-    columns = (
-        state.totals[..., shown, :, :].tolist(),
-        bounds.tolist(),
-        state.log_e_harm.tolist(),
-        state.log_e_safe.tolist(),
-        families.bonferroni(state.peaks[..., :-3], plan.weights, plan.rules.alpha).tolist(),
-        (state.log_e_safe >= -np.log(plan.rules.alpha)).tolist(),
-    )
-    return [
-        tuple(
-            MetricReading(
-                metric=metric,
-                treatment=(total[0][0], total[0][1]),
-                control=(total[1][0], total[1][1]),
-                estimate=bound[0],
-                low=bound[1],
-                high=bound[2],
-                log_e_harm=log_e_harm,
-                log_e_safe=log_e_safe,
-                harmed=harmed,
-                safe=safe,
-                rules=plan.rules,
-            )
-            for metric, total, bound, log_e_harm, log_e_safe, harmed, safe in zip(plan.metrics, *trial, strict=True)
+    count, trials = len(plan.metrics), state.looks.shape[0]
+    totals = state.totals[..., plan.rows_of[:, 3], :, :].reshape(-1, 2, 2)
+    estimate, low, high = np.moveaxis(_bounds(plan, state), -1, 0).reshape(3, -1).tolist()
+    harmed = families.bonferroni(state.peaks[..., :-3], plan.weights, plan.rules.alpha)
+    read = [
+        *map(
+            MetricReading,
+            plan.metrics * trials,
+            map(tuple, totals[:, TREATMENT].tolist()),
+            map(tuple, totals[:, CONTROL].tolist()),
+            estimate,
+            low,
+            high,
+            state.log_e_harm.ravel().tolist(),
+            state.log_e_safe.ravel().tolist(),
+            harmed.ravel().tolist(),
+            (state.log_e_safe >= -np.log(plan.rules.alpha)).ravel().tolist(),
+            repeat(plan.rules),
         )
-        for trial in zip(*columns, strict=True)
     ]
+    return [tuple(read[start : start + count]) for start in range(0, len(read), count)]
 
 
 def _bounds(plan: Plan, state: Evidence) -> Floats:

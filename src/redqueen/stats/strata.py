@@ -15,8 +15,8 @@ from redqueen.stats.arrays import Counts, Floats, floats, log_factorial, log_sum
 
 _WIDEST = 640
 """Widest support summed outside log space: half of it is the highest power of an odds ratio, 8 ** 320 < 1e289."""
-_AT_ONCE = 1 << 21
-"""Largest number of doubles made at once."""
+_AT_ONCE = 1 << 14
+"""Doubles made at once: what a core keeps near itself."""
 _BLOCK = 32
 """Rows of one matrix product: its order of additions follows from its shape alone."""
 _STEPS = (4, 8, 16, 32, 64, 96, 128, 192, 256, 320, 384, 512, _WIDEST)
@@ -70,7 +70,9 @@ def _times(ways: Floats, powers: Floats) -> Floats:
 def _log_ways(treated: Counts, controls: Counts, total: Counts, low: Counts, widest: int) -> Floats:
     """Return log C(treated, u) C(controls, total - u) up to a constant, u from `low`; -inf outside. [N, widest + 1]."""
     u = low[:, None] + np.arange(widest + 1)
-    cells = (u, treated[:, None] - u, total[:, None] - u, (controls - total)[:, None] + u)
-    outside = (cells[1] < 0) | (cells[2] < 0)
-    logs = -sum((log_factorial(np.maximum(cell, 0)) for cell in cells), np.zeros(u.shape))
-    return np.where(outside, -np.inf, logs)
+    spared, others = treated[:, None] - u, total[:, None] - u
+    logs = log_factorial(u) + log_factorial(spared)
+    logs += log_factorial(others)
+    logs += log_factorial(controls[:, None] - others)
+    outside = (spared < 0) | (others < 0)
+    return np.where(outside, -np.inf, -logs)
