@@ -20,11 +20,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -198,9 +197,17 @@ class Subscribers:
 class Watch:
     """What one change took: to the file, and to the subscribers (milliseconds)."""
 
-    to_file: list[float] = field(default_factory=list)
+    to_own_file: list[float] = field(default_factory=list)
+    """Of a service whose endpoints are a file of their own."""
+    to_shared_file: list[float] = field(default_factory=list)
+    """Of one whose endpoints are in the clusters' file with others'."""
     to_subscribers: list[float] = field(default_factory=list)
     lost: int = 0
+
+    @property
+    def to_file(self) -> list[float]:
+        """Return all times to a file."""
+        return [*self.to_own_file, *self.to_shared_file]
 
 
 async def changes(clients: Clients, subscribers: Subscribers, envoy: Path, options: argparse.Namespace) -> Watch:
@@ -209,7 +216,7 @@ async def changes(clients: Clients, subscribers: Subscribers, envoy: Path, optio
     while time.monotonic() < ends_at:
         one = clients.one(options.services)
         word = re.compile(rf'"port_value":\s*{one.port}\b'.encode())
-        path = envoy / f"eds-{one.service}.json"
+        path = _file_of(envoy, one.service)
         for comes in (True, False):
             heard = subscribers.listen_for(f'"{one.id}"')
             began = time.monotonic()
@@ -220,11 +227,18 @@ async def changes(clients: Clients, subscribers: Subscribers, envoy: Path, optio
                 watch.lost += 1
                 print(f"{one.id} was not {'in' if comes else 'out of'} {path.name} within 10 s", flush=True)
             else:
-                watch.to_file.append(took_s * 1000)
+                own = path.name.startswith("eds-")
+                (watch.to_own_file if own else watch.to_shared_file).append(took_s * 1000)
             await asyncio.sleep(0.25)
             watch.to_subscribers += [(at - began) * 1000 for at in heard]
             watch.lost += max(0, options.subscribers - len(heard))
     return watch
+
+
+def _file_of(envoy: Path, service: str) -> Path:
+    """Return where a gateway keeps a service's endpoints: in a file of their own, or among the clusters."""
+    own = envoy / f"eds-{service}.json"
+    return own if own.exists() else envoy / "cds.json"
 
 
 def _until(path: Path, word: re.Pattern[bytes], comes: bool, began: float) -> float | None:
@@ -290,7 +304,7 @@ async def _in_effect(envoy: Path, clients: Clients) -> None:
     word = re.compile(rf'"port_value":\s*{last.port}\b'.encode())
     for _ in range(1200):
         with contextlib.suppress(FileNotFoundError):
-            if word.search((envoy / f"eds-{last.service}.json").read_bytes()):
+            if word.search(_file_of(envoy, last.service).read_bytes()):
                 return
         await asyncio.sleep(0.1)
     raise Absent("the gateway does not know the instances after two minutes")
@@ -326,20 +340,23 @@ def serve_gateway(folder: Path, services: int, ports: list[int]) -> None:
     import anyio
 
     from redqueen.clock import SystemClock
-    from redqueen.events import LogLines, discard
+    from redqueen.events import LogLines
     from redqueen.gateway import agent
-    from redqueen.gateway.model import GatewaySettings, Route, RouteInputs
+    from redqueen.gateway.model import Endpoint, GatewaySettings, Route, RouteInputs
     from redqueen.gateway.routes import default_routes
-    from redqueen.roles.gateway import RegistryEndpoints
+    from redqueen.registry import client
+
+    class Endpoints:
+        async def watch(self) -> AsyncGenerator[tuple[Endpoint, ...]]:
+            async for found in client.watch([f"http://127.0.0.1:{port}" for port in ports]):
+                yield tuple(
+                    Endpoint(one.vip, one.instance_id, one.ip, one.port, one.zone, one.version) for one in found
+                )
 
     class Routes:
         async def read(self) -> RouteInputs:
             return RouteInputs((*default_routes(), *(Route(f"/s{n}", f"s{n}") for n in range(services))))
 
-    urls = tuple(f"http://127.0.0.1:{port}" for port in ports)
-    node: Any = SimpleNamespace(
-        spec=SimpleNamespace(registry_urls=urls), clock=SystemClock(), emit=discard, registry_token=""
-    )
     settings = GatewaySettings(
         envoy_id="envoy-a-1",
         zone="a",
@@ -352,8 +369,7 @@ def serve_gateway(folder: Path, services: int, ports: list[int]) -> None:
     )
 
     async def run() -> None:
-        endpoints = RegistryEndpoints(node)
-        await agent.run(settings, endpoints, Routes(), SystemClock(), LogLines("gateway"), drain=anyio.Event())
+        await agent.run(settings, Endpoints(), Routes(), SystemClock(), LogLines("gateway"), drain=anyio.Event())
 
     anyio.run(run)
 
@@ -425,6 +441,8 @@ def main() -> int:
         **found,
         "changes timed": len(watch.to_file),
         **{f"change to the gateway's file, {key}, ms": value for key, value in to_file.items()},
+        "to_a_file_of_its_own_ms": percentiles(watch.to_own_file),
+        "to_the_clusters_file_ms": percentiles(watch.to_shared_file),
         **{f"change to a subscriber, {key}, ms": value for key, value in to_subscribers.items()},
     }
     failures = sum(wire.failures for wire in clients.wires)
