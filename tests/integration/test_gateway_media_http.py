@@ -250,6 +250,10 @@ async def test_one_file_has_one_etag_and_a_file_of_the_same_size_and_date_anothe
     first = (await ask(POSTER)).headers["etag"]
     assert {(await ask(POSTER)).headers["etag"] for _ in range(5)} == {first}
     stamp = path.stat().st_mtime_ns
+    os.utime(path, ns=(stamp, stamp + 1))
+    assert (await ask(POSTER)).headers["etag"] != first
+    os.utime(path, ns=(stamp, stamp))
+    assert (await ask(POSTER)).headers["etag"] == first
     aside = path.with_name("poster.new")
     aside.write_bytes(b"JPEG")
     os.utime(aside, ns=(stamp, stamp))

@@ -139,7 +139,7 @@ local function decide(handle)
   local headers = handle:headers()
   local title, rest, query = string.match(headers:get(":path"), "^/media/([%w_%-]+)(/[^?]*)(.*)$")
   if title == nil or not may_read(handle, title) then return {[":status"] = "403"} end
-  -- The file server would take the question mark for a part of the name.
+  -- What is looked at here is what is served, whatever the file server makes of a question mark.
   if query ~= "" then headers:replace(":path", "/media/" .. title .. rest) end
   local file = file_of("/" .. title .. rest)
   if file == nil then return {[":status"] = "404"} end
