@@ -27,7 +27,8 @@ from http3_client import Client, http3
 
 from certificates import put_certificate
 from redqueen import processes
-from redqueen.gateway.model import MediaKeys, RouteInputs
+from redqueen.gateway import envoy_process
+from redqueen.gateway.model import EnvoyHandoverFailed, MediaKeys, RouteInputs
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.tls import read_pair
 from redqueen.gateway.transport import TlsEdge, TlsPair
@@ -220,3 +221,36 @@ async def test_when_one_of_two_gateways_dies_quic_goes_on(tmp_path: Path):
             assert all(client in served or client.was_reset for client in clients)
         async with http3(port, certificate) as client:
             assert (await client.get(LINK)).content == SEGMENT
+
+
+async def test_an_envoy_is_replaced_under_load_with_tls_and_quic(running: Running, tmp_path: Path, monkeypatch):
+    gateway, _, port = running
+    certificate = tmp_path / "certificate.pem"
+    old = envoy_of(gateway.settings.folder)
+    asked = {"tcp": 0, "quic": 0}
+    done = False
+
+    async def by_tcp() -> None:
+        while not done:
+            async with trusting(tmp_path) as client:
+                assert (await client.get(f"https://localhost:{port}{LINK}")).content == SEGMENT
+            asked["tcp"] += 1
+
+    async def by_quic() -> None:
+        while not done:
+            async with http3(port, certificate) as client:
+                assert (await client.get(LINK)).content == SEGMENT
+            asked["quic"] += 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(by_tcp)
+        group.start_soon(by_quic)
+        await anyio.sleep(0.5)
+        monkeypatch.setattr(envoy_process.EnvoyHouse, "_drain_time_s", lambda self: 2)
+        with anyio.fail_after(20):
+            while envoy_of(gateway.settings.folder) == old or processes.is_alive(old):
+                await anyio.sleep(0.05)
+        await anyio.sleep(0.5)
+        done = True
+    assert min(asked.values()) > 5
+    assert not [event for event in gateway.events if isinstance(event, EnvoyHandoverFailed)]
