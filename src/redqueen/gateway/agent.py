@@ -51,6 +51,7 @@ from redqueen.gateway.ports import (
 from redqueen.gateway.publisher import Publisher
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.snapshot_folder import SnapshotFolder
+from redqueen.gateway.watches import system_limit, watched_services
 
 DEBOUNCE_S = 0.01
 POLL_ROUTES_S = 1.0
@@ -135,6 +136,7 @@ class _Agent:
         self._left_out: tuple[str, ...] = ()
         self._compiled: tuple[Inputs, Snapshot | None] | None = None
         self._compiler = Compiler()
+        self._watched_services = watched_services(system_limit())
 
     def within(self, group: TaskGroup) -> None:
         """Take the group that background work belongs to."""
@@ -245,6 +247,7 @@ class _Agent:
             media_keys=routes.media,
             services=routes.services,
             own_hosts=routes.own_hosts,
+            watched_services=self._watched_services,
             tls=settings.tls,
             tls_pair=routes.tls_pair,
         )

@@ -31,10 +31,6 @@ from redqueen.gateway.transport import SECRETS, secret
 
 BOOTSTRAP, LISTENERS, CLUSTERS, ROUTES = "bootstrap.json", "lds.json", "cds.json", "rds.json"
 MAX_CONNECTIONS = 20_000
-WATCHED_SERVICES = 20
-"""Services whose endpoints are a file of their own. Envoy spends one of the system's inotify instances on
-each, of which a user has 128 for all gateways together (and ends itself at the next). The endpoints of further
-services lie in the clusters' file: a change there makes Envoy forget which nodes failed lately."""
 DEFAULT_POLICY = ServicePolicy()
 T = TypeVar("T")
 
@@ -85,7 +81,14 @@ class Compiler:
         keys = inputs.media_keys.jwks_json
         jwks = self._once("keys", keys, lambda: media.checked_keys(keys) if keys else "")
         fixed = replace(inputs, endpoints=(), routes=(), services=(), own_hosts=())
-        known = (inputs.routes, inputs.services, inputs.own_hosts, inputs.media_root, bool(jwks))
+        known = (
+            inputs.routes,
+            inputs.services,
+            inputs.own_hosts,
+            inputs.watched_services,
+            inputs.media_root,
+            bool(jwks),
+        )
         table = self._once(ROUTES, known, lambda: self._table(inputs, bool(jwks)))
         files = {
             BOOTSTRAP: self._once(BOOTSTRAP, fixed, lambda: _file(_encode(_bootstrap(fixed)))),
@@ -112,7 +115,7 @@ class Compiler:
         proxied = [route for route in settled if route.redirect is None]
         own = {route.service for route in proxied if not route.declared_by}
         services = sorted({route.service for route in proxied}, key=lambda name: (name not in own, name))
-        return _Table(file, tuple(services), frozenset(services[:WATCHED_SERVICES]), left_out)
+        return _Table(file, tuple(services), frozenset(services[: inputs.watched_services]), left_out)
 
     def _services(self, inputs: Inputs, table: _Table, files: dict[str, _File]) -> list[LeftOut]:
         """Add the clusters' file and the watched services' own to `files`; return who was left out."""

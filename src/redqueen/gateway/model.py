@@ -13,6 +13,7 @@ from pathlib import Path
 
 from redqueen.events import Event
 from redqueen.gateway.transport import TlsEdge, TlsPair
+from redqueen.gateway.watches import FEWEST
 
 
 class EndpointStatus(StrEnum):
@@ -211,6 +212,8 @@ class Inputs:
     media_keys: MediaKeys = MediaKeys()
     services: tuple[Service, ...] = ()
     own_hosts: tuple[str, ...] = ()
+    watched_services: int = FEWEST
+    """Services whose endpoints are a file of their own; those of further ones lie with their clusters."""
     tls: TlsEdge | None = None
     tls_pair: TlsPair | None = None
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from redqueen.gateway.compiler import WATCHED_SERVICES, Compiler, compile, version_of
+from redqueen.gateway.compiler import Compiler, compile, version_of
 from redqueen.gateway.model import (
     Endpoint,
     EndpointStatus,
@@ -22,6 +22,7 @@ from redqueen.gateway.model import (
     ZoneChoice,
 )
 from redqueen.gateway.routes import default_routes
+from redqueen.gateway.watches import FEWEST, watched_services
 
 EMPTY = Inputs(
     node_id="envoy-a-1",
@@ -102,13 +103,21 @@ def many_services(count: int) -> Inputs:
 def test_only_so_many_services_have_a_watched_file_the_regions_own_first_and_none_is_lost():
     files = compile(many_services(60)).files
     watched = {name for name in files if name.startswith("eds-")}
-    assert len(watched) == WATCHED_SERVICES
+    assert len(watched) == FEWEST
     assert "eds-api.json" in watched
     clusters = json.loads(files["cds.json"])["resources"]
     assert len(clusters) == 61
     for cluster in clusters:
         inline = cluster.get("load_assignment", {}).get("endpoints", [])
         assert (f"eds-{cluster['name']}.json" in watched) == (cluster["type"] == "EDS") == (not inline)
+
+
+def test_all_envoys_of_a_machine_together_stay_within_the_systems_watches():
+    others_of_an_envoy = 5
+    assert 4 * (watched_services(128) + others_of_an_envoy) <= 128
+    assert watched_services(8192) > 1000
+    assert 6 * (watched_services(8192) + others_of_an_envoy) <= 8192
+    assert watched_services(0) == FEWEST
 
 
 def test_a_change_behind_a_watched_file_leaves_every_other_file_as_the_same_object():
