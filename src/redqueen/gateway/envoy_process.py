@@ -133,8 +133,9 @@ class EnvoyHouse:
         before = self._read_record()
         if before is not None and not processes.is_alive(ProcessId(before.pid, before.started_s)):
             _forget_memory(before.base_id)
-        # As Envoy itself would draw it (--use-dynamic-base-id): 28 bits.
-        return await self._born(_Lineage(secrets.randbelow(1 << 28) or 1, 0))
+        # As Envoy itself would draw it (--use-dynamic-base-id): 28 bits. Some containers have no shared memory.
+        base_id = secrets.randbelow(1 << 28) or 1 if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else 0
+        return await self._born(_Lineage(base_id, 0))
 
     async def succeed(self, old: Envoy) -> Envoy:
         """Start an Envoy that takes the listening sockets of `old` over; `old` then ends by itself.
@@ -264,6 +265,8 @@ class EnvoyHouse:
 
 
 def _lineage_flags(lineage: _Lineage) -> list[str]:
+    if lineage.base_id == 0:
+        return ["--disable-hot-restart"]
     return ["--base-id", str(lineage.base_id), "--restart-epoch", str(lineage.epoch)]
 
 
