@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
@@ -147,6 +148,36 @@ async def test_a_suspended_registry_evicts_nobody_when_it_wakes(
             assert read(first) == ["a", "b", "c"]
             await anyio.sleep(0.1)
         assert all(len(found) == 3 for found in follower.sets[seen:])
+
+
+async def test_a_registry_that_hangs_is_left_by_who_follows_it_and_by_who_beats_to_it(
+    pair: tuple[RegistryProcess, RegistryProcess],
+) -> None:
+    first, second = pair
+    async with running([first.url, second.url], node("a")) as (_, follower):
+        await until(lambda: follower.names() == ["a"] and read(second) == ["a"])
+        first.send(SIGSTOP)
+        try:
+            await Registrar([second.url], node("b"), SystemClock()).set_status(Status.UP)
+            assert await until(lambda: follower.names() == ["a", "b"]) < 10
+            await anyio.sleep(4)
+            assert "a" in read(second)
+        finally:
+            first.send(SIGCONT)
+
+
+async def test_a_registry_that_comes_back_empty_knows_what_its_peer_knows_at_its_first_answer(
+    pair: tuple[RegistryProcess, RegistryProcess], tmp_path: Path
+) -> None:
+    first, second = pair
+    names = [f"n{n:03}" for n in range(150)]
+    for name in names:
+        await Registrar([second.url], replace(node(name), lease_s=90), SystemClock()).set_status(Status.UP)
+    first.kill()
+    for snapshot in tmp_path.glob(f"{first.url.rpartition(':')[2]}.json*"):
+        snapshot.unlink()
+    await begin(first)
+    assert read(first) == names
 
 
 async def test_a_silent_instance_is_gone_within_its_lease_and_a_reported_one_at_once(

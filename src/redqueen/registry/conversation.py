@@ -38,6 +38,11 @@ class Conversation:
         self._settling: deque[tuple[list[Identity], list[Identity]]] = deque()
         ledger.outboxes.append(self.outbox)
 
+    @property
+    def settled(self) -> bool:
+        """Tell whether the peer was asked, and has told what it knows or does not answer."""
+        return self.reached is not None and not self._settling
+
     def next(self, now: Moment) -> SyncRequest | None:
         """Choose what to say now, if anything."""
         self._last = self._choose(now)

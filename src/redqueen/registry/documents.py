@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+import msgspec
+
 from redqueen.errors import InvalidInput
 from redqueen.registry.model import Action, DataCenter, Instance, Pages, Record, Status, visible
 
@@ -63,6 +65,119 @@ def read_instance(document: object, now_ms: int) -> Instance:
         group=_text(get("appGroupName")),
         scaling_group=_text(get("asgName")),
     )
+
+
+class _Port(msgspec.Struct, gc=False):
+    number: int = msgspec.field(name="$")
+    enabled: str | bool = msgspec.field(name="@enabled")
+
+
+class _Lease(msgspec.Struct, rename="camel", gc=False):
+    duration_in_secs: int
+    renewal_interval_in_secs: int
+
+
+class _Centre(msgspec.Struct, gc=False):
+    name: str
+    metadata: object = None
+
+
+class _Common(msgspec.Struct, rename="camel"):
+    """A registration in the words of Netflix's, Python's and Node's clients; what else they say is let pass."""
+
+    instance_id: str
+    host_name: str
+    app: str
+    ip_addr: str
+    port: _Port
+    secure_port: _Port
+    data_center_info: _Centre
+    lease_info: _Lease
+    status: str
+    overridden_status: str | None = None
+    overriddenstatus: str | None = None
+    metadata: dict[str, str] | None = None
+    last_dirty_timestamp: int | str | None = None
+    vip_address: str | None = None
+    secure_vip_address: str | None = None
+    home_page_url: str | None = None
+    status_page_url: str | None = None
+    health_check_url: str | None = None
+    secure_health_check_url: str | None = None
+    country_id: int | str | None = None
+    app_group_name: str | None = None
+    asg_name: str | None = None
+
+
+class _CommonBody(msgspec.Struct):
+    instance: _Common
+
+
+_COMMON = msgspec.json.Decoder(_CommonBody)
+
+
+def read_common(body: bytes, now_ms: int) -> Instance | None:
+    """Read a registration in JSON as nearly all are, at half the cost; None for what `read_instance` must judge.
+
+    Whatever this takes, `read_instance` reads alike.
+    """
+    try:
+        said = _COMMON.decode(body).instance
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    needed = (said.app, said.instance_id, said.host_name, said.ip_addr)
+    status = _STATUSES.get(said.status)
+    override = _STATUSES.get(said.overridden_status or said.overriddenstatus or "UNKNOWN")
+    port, secure, centre, metadata = said.port, said.secure_port, said.data_center_info, said.metadata or {}
+    plain = centre.metadata is None and centre.name == _DEFAULT.name and all(text == text.strip() for text in needed)
+    ports = 0 <= port.number < 65536 and 0 <= secure.number < 65536
+    if (
+        status is None
+        or override is None
+        or not (plain and ports and all(needed))
+        or any(k[:1] == "@" for k in metadata)
+    ):
+        return None
+    try:
+        dirty_at_ms = _number(said.last_dirty_timestamp, now_ms, _MOST_LONG)
+        country_id = _number(said.country_id, 1, _MOST_INT)
+    except InvalidInput:
+        return None
+    return Instance(
+        app=said.app.upper(),
+        instance_id=said.instance_id,
+        host=said.host_name,
+        ip=said.ip_addr,
+        port=port.number,
+        port_enabled=port.enabled is True or str(port.enabled).lower() == "true",
+        secure_port=secure.number,
+        secure_port_enabled=secure.enabled is True or str(secure.enabled).lower() == "true",
+        status=status,
+        override=override,
+        zone=metadata.get("zone", ""),
+        version=metadata.get("version", ""),
+        metadata=metadata,
+        lease_s=float(_seconds(said.lease_info.duration_in_secs, 90)),
+        renewal_s=float(_seconds(said.lease_info.renewal_interval_in_secs, 30)),
+        dirty_at_ms=dirty_at_ms,
+        vip=said.vip_address or "",
+        secure_vip=said.secure_vip_address or "",
+        pages=_common_pages(said),
+        data_center=_DEFAULT,
+        country_id=country_id,
+        group=said.app_group_name or "",
+        scaling_group=said.asg_name or "",
+    )
+
+
+def _common_pages(said: _Common) -> Pages:
+    home, status, health, secure = (
+        said.home_page_url or "",
+        said.status_page_url or "",
+        said.health_check_url or "",
+        said.secure_health_check_url or "",
+    )
+    return Pages(home, status, health, secure) if home or status or health or secure else _NO_PAGES
 
 
 def read_status(value: object) -> Status:

@@ -29,6 +29,8 @@ from redqueen.registry.rights import REGION, Gate, mint
 SWEEP_S = 0.2
 SNAPSHOT_S = 1.0
 _CLAIM_S = 1.0
+_LEARN_S = 0.5
+"""Seconds for which a registry without a snapshot lets callers wait for what its peers know."""
 _LOGGED, _LOG_S = 50, 0.1
 """So many changes are logged one by one, each so many seconds; of more, only the number."""
 _LINGER_S = 0.5
@@ -68,8 +70,11 @@ async def serve(
         registry = _Registry(ledger, clock, emit, moment)
         try:
             async with anyio.create_task_group() as group:
-                for url in peers:
-                    group.start_soon(Peer(url, ledger, clock, emit, moment, token).run)
+                known = [Peer(url, ledger, clock, emit, moment, token) for url in peers]
+                for peer in known:
+                    group.start_soon(peer.run)
+                if not len(ledger.table):
+                    await _learn(known)
                 group.start_soon(registry.sweep)
                 group.start_soon(registry.report)
                 group.start_soon(registry.keep, snapshot_path)
@@ -78,6 +83,13 @@ async def serve(
         finally:
             with anyio.CancelScope(shield=True):
                 await snapshots.write(snapshot_path, ledger, emit)
+
+
+async def _learn(peers: Sequence[Peer]) -> None:
+    """Let peers tell an empty registry what they know, before anybody reads from it that nothing lives."""
+    with anyio.move_on_after(_LEARN_S):
+        for peer in peers:
+            await peer.settled.wait()
 
 
 def _reserve(host: str, port: int) -> socket.socket:

@@ -126,13 +126,22 @@ def _unzipped(request: Request) -> bytes:
 
 
 def _register(ledger: Ledger, app: str, request: Request, now: Moment) -> Response:
-    instance = documents.read_instance(read_body(request), now.wall_ms)
+    instance = _instance(request, now.wall_ms)
     if instance.app != app.upper():
         raise InvalidInput(
             "registry.app", f"The instance says {instance.app[:80]!r}, the path {app[:80]!r}", hint="Use one name"
         )
     outcome = ledger.apply(calls.Register(instance), now, request.caller)
     return _refused(outcome) if outcome.reply is Reply.REFUSED else Response(204)
+
+
+def _instance(request: Request, now_ms: int) -> Instance:
+    headers = request.headers
+    if "json" in headers.get("content-type", "") and "content-encoding" not in headers:
+        common = documents.read_common(request.body, now_ms)
+        if common is not None:
+            return common
+    return documents.read_instance(read_body(request), now_ms)
 
 
 def _done(ledger: Ledger, event: calls.Event, request: Request, now: Moment) -> Response:

@@ -31,6 +31,8 @@ class Peer:
         self._moment = moment
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._conversation = Conversation(ledger)
+        self.settled = anyio.Event()
+        """Set once the peer has told what it knows, or was found not to answer."""
 
     async def run(self) -> None:
         """Keep the peer informed, and ask it, until cancelled."""
@@ -41,6 +43,8 @@ class Peer:
                 request = talk.next(self._moment())
                 if request is not None:
                     await self._exchange(client, request)
+                    if talk.settled:
+                        self.settled.set()
                     continue
                 with anyio.move_on_after(talk.wait_s(self._moment())):
                     if not talk.reached:
