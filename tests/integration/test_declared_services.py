@@ -267,6 +267,15 @@ def test_a_service_that_does_not_come_up_says_why(region: Region, tmp_path: Path
             stack.enter_context(removed(region, f"bad-{mode}"))
             path = service_file(tmp_path, f"bad-{mode}", mode, extra="count = 1\ntimings = { start_s = 1.0 }")
             redqueen(region, "service", "add", str(path))
+        program = tmp_path / "gone"
+        program.symlink_to(sys.executable)
+        lost = service_file(tmp_path, "bad-gone", extra="count = 1")
+        lost.write_text(lost.read_text().replace(sys.executable, str(program)))
+        stack.enter_context(removed(region, "bad-gone"))
+        redqueen(region, "service", "add", str(lost), "--wait")
+        program.unlink()
+        redqueen(region, "node", "kill", show(region, "bad-gone")["instances"][0]["id"])
+        reasons["gone"] = f"there is no program {program}"
         for mode, reason in reasons.items():
             until(lambda mode=mode, reason=reason: reason in show(region, f"bad-{mode}")["because"])
         said = redqueen(region, "service", "add", str(path), "--wait", "--timeout", "1", code=7)

@@ -28,7 +28,7 @@ class Node(msgspec.Struct, frozen=True):
     role: str
     service: str = ""
     zone: str = ""
-    pid: int = 0
+    pid: int | None = None
     address: str = ""
     state: str = ""
     version: str = ""

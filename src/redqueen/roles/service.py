@@ -16,7 +16,7 @@ import anyio
 import httpx
 
 from redqueen import processes
-from redqueen.errors import Broken
+from redqueen.errors import Unavailable
 from redqueen.events import Event
 from redqueen.fleet import limits
 from redqueen.fleet.drivers import command, strays
@@ -68,12 +68,18 @@ async def serve_service(node: Node) -> None:
     program = node.spec.program
     path = None if program is None else command.program_of(program)
     if program is None or path is None:
-        because = "its program is not on this machine" if program else "its spec names no command"
-        write_note(node.spec, because, ended=True)
-        raise Broken(
-            "service.command", f"{node.spec.node_id} cannot run", why=because, hint="redqueen service add FILE"
-        )
-    await Companion(node, program).run([path, *program.command[1:]])
+        _give_up(node, f"there is no program {program.command[0]}" if program else "its spec names no command")
+        return
+    try:
+        await Companion(node, program).run([path, *program.command[1:]])
+    except Unavailable as error:
+        _give_up(node, str(error))
+
+
+def _give_up(node: Node, because: str) -> None:
+    """Say why nothing could be started; the fleet tries again later."""
+    write_note(node.spec, because, ended=True)
+    node.emit(CommandEnded(0, because))
 
 
 class Companion:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from region_api import FLEET, refuse, serve
+from region_api import FLEET, node, refuse, serve
 
 from redqueen.cli.main import run
 from redqueen.fleet.datadir import SupervisorFile
@@ -70,3 +70,12 @@ def test_a_region_of_which_nothing_lives_is_down(
     serve(monkeypatch, refuse)
     assert run(["status", "--data", str(tmp_path)]) == 7
     assert f"redqueen up --data {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_node_that_waits_for_its_next_start_has_no_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = {**node("shop-a-1", "service", "a", state="backoff"), "pid": None, "because": "it exited with code 3"}
+    serve(monkeypatch, lambda request: httpx.Response(200, json={**FLEET, "nodes": [waiting]}))
+    assert run(["status"]) == 0
+    assert "it exited with code 3" in capsys.readouterr().out
