@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redqueen.registry import wire, xml
+from redqueen.registry import documents, wire, xml
 from redqueen.registry.ledger import Ledger
 from redqueen.registry.model import Moment
 
@@ -112,7 +112,9 @@ def bent(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=300)
 def test_what_is_taken_of_odd_registrations_is_readable_for_every_client(fields: dict[str, Any]) -> None:
     ledger = Ledger("here", NOW)
-    response = refused_cleanly(ledger, "apps/ORDERS", json.dumps({"instance": fields}).encode())
+    response = refused_cleanly(
+        ledger, "apps/ORDERS", json.dumps({"instance": fields}).encode(), content_type="application/json"
+    )
     assert response.status in (204, 400)
     if response.status == 204:
         for path in ("apps", "apps/delta", "apps/ORDERS"):
@@ -171,6 +173,38 @@ def test_what_would_break_other_readers_is_put_right_or_refused(field: str, valu
     if status == 204:
         for path in ("apps", "apps/delta", "apps/ORDERS"):
             readable(ask(ledger, "GET", path, **JSON).body, ask(ledger, "GET", path).body)
+
+
+@given(bent() | st.just(dict(FIELDS)))
+@settings(max_examples=300)
+def test_the_quick_reading_of_a_registration_never_differs_from_the_careful_one(fields: dict[str, Any]) -> None:
+    body = json.dumps({"instance": fields}).encode()
+    quick = documents.read_common(body, 7)
+    if quick is not None:
+        assert quick == documents.read_instance(json.loads(body), 7)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"metadata": {"zone": "b", "version": "2"}},
+        {"overriddenStatus": "OUT_OF_SERVICE"},
+        {"overriddenStatus": None, "overriddenstatus": "DOWN"},
+        {
+            "port": {"$": 0, "@enabled": True},
+            "lastDirtyTimestamp": 5,
+            "countryId": "2",
+            "asgName": "x",
+            "appGroupName": "y",
+        },
+        {"vipAddress": None, "homePageUrl": None, "sid": "na", "metadata": None, "actionType": "ADDED"},
+    ],
+)
+def test_what_clients_usually_say_is_read_quickly_and_alike(changed: dict[str, Any]) -> None:
+    body = json.dumps({"instance": {**FIELDS, **changed}}).encode()
+    quick = documents.read_common(body, 7)
+    assert quick is not None and quick == documents.read_instance(json.loads(body), 7)
 
 
 @given(bent())
