@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import msgspec
 
+from redqueen.gateway import media_routes
 from redqueen.gateway.compiler import compile
+from redqueen.gateway.filters import filter_chain
 from redqueen.gateway.listeners import listeners
 from redqueen.gateway.model import Inputs
 from redqueen.gateway.routes import default_routes
@@ -61,3 +63,14 @@ def test_the_key_is_in_one_file_alone_and_a_renewal_rewrites_only_that():
     assert [name for name, content in before.items() if b"key one" in content] == [SECRETS]
     secret = msgspec.json.decode(before[SECRETS])["resources"][0]["tls_certificate"]
     assert secret["private_key"] == {"inline_string": "key one"}
+
+
+def test_media_passes_none_of_the_filters_that_only_services_need():
+    names = [found["name"] for found in filter_chain("keys")]
+    assert sorted(media_routes.SERVICES_ONLY) == sorted(
+        set(names) - {"link", "token", "title", "media-headers", "files", "router"}
+    )
+    opened, *_, nothing = media_routes.media_routes("/data/media", has_keys=True)
+    for route in (opened, nothing):
+        off = {name for name, how in route["typed_per_filter_config"].items() if how.get("disabled")}
+        assert off == set(media_routes.SERVICES_ONLY)
