@@ -12,15 +12,20 @@ from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import anyio
 import httpx
+import msgspec
 import pytest
 from registry_node import RegistryProcess, free_ports
 
 from redqueen.clock import SystemClock
 from redqueen.errors import Unavailable
 from redqueen.events import discard
-from redqueen.registry import client, service
+from redqueen.registry import client, peering, service
+from redqueen.registry.calls import Register
 from redqueen.registry.client import Registrar
-from redqueen.registry.model import Instance, InstanceSet, Status
+from redqueen.registry.drivers import http
+from redqueen.registry.ledger import Ledger
+from redqueen.registry.messages import SyncRequest, encode
+from redqueen.registry.model import Instance, InstanceSet, Moment, Status
 
 pytestmark = pytest.mark.anyio
 
@@ -166,18 +171,44 @@ async def test_a_registry_that_hangs_is_left_by_who_follows_it_and_by_who_beats_
             first.send(SIGCONT)
 
 
-async def test_a_registry_that_comes_back_empty_knows_what_its_peer_knows_at_its_first_answer(
-    pair: tuple[RegistryProcess, RegistryProcess], tmp_path: Path
+class _Knowing:
+    """A peer that knows something, as the registry's own server serves it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def admit(self, head: http.Head) -> int | http.Answer:
+        return 1 << 24
+
+    def handle(self, head: http.Head, body: bytes) -> http.Answer | http.Stream:
+        request = msgspec.json.decode(body, type=SyncRequest)
+        return http.Answer(200, encode(peering.reply(self._ledger, request, Moment(1.0, 1_000))))
+
+
+async def test_a_registry_that_comes_back_empty_knows_what_its_peer_knows_before_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = pair
-    names = [f"n{n:03}" for n in range(150)]
-    for name in names:
-        await Registrar([second.url], replace(node(name), lease_s=90), SystemClock()).set_status(Status.UP)
-    first.kill()
-    for snapshot in tmp_path.glob(f"{first.url.rpartition(':')[2]}.json*"):
-        snapshot.unlink()
-    await begin(first)
-    assert read(first) == names
+    peer, made, known = Ledger("peer", Moment(1.0, 1_000)), list[Ledger](), list[int]()
+    for n in range(1500):
+        peer.apply(Register(replace(node(f"n{n:04}"), lease_s=90, dirty_at_ms=1)), Moment(1.0, 1_000))
+    monkeypatch.setattr(service, "Ledger", lambda *told: made.append(Ledger(*told)) or made[0])
+    monkeypatch.setattr(service, "_LEARN_S", 10)
+    reserved = http.reserve("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+    async with http.serving(_Knowing(peer), reserved, linger_s=0.1), anyio.create_task_group() as group:
+        listening = anyio.Event()
+
+        def ready(_: int) -> None:
+            known.append(len(made[0].living()))
+            listening.set()
+
+        async def run() -> None:
+            await service.serve("127.0.0.1", 0, [url], tmp_path / "s.json", SystemClock(), discard, ready)
+
+        group.start_soon(run)
+        await listening.wait()
+        group.cancel_scope.cancel()
+    assert known == [1500]
 
 
 async def test_a_silent_instance_is_gone_within_its_lease_and_a_reported_one_at_once(
