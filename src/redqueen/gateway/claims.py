@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from redqueen.errors import InvalidInput
-from redqueen.gateway.model import Cors, LeftOut, Policy, Redirect, Route
+from redqueen.gateway.model import Cors, LeftOut, Policy, Redirect, Route, ServicePolicy
 
 OWN_PATHS = ("/api", "/assets", "/console", "/sign-in", "/title", "/watch")
 """The region's own API and web app: on its own hosts no declared route may lie here."""
+MOST_ITEMS = 50
+"""Hosts, headers or origins of one route."""
 MEDIA_PATHS = ("/media", "/v")
 """The gateway serves these itself, and lends them to nobody on any host."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -41,6 +43,15 @@ class Wrong:
     key: str
     value: object
     accepted: str
+
+
+def wrong_in_policy(policy: ServicePolicy) -> Wrong | None:
+    """Return the first number of a service's policy that cannot be compiled."""
+    for key, (least, most) in SERVICE_LIMITS.items():
+        value = getattr(policy, key)
+        if not least <= value <= most:
+            return Wrong(key, value, f"{least:g} to {most:g}")
+    return None
 
 
 def wrong_in(route: Route) -> Wrong | None:
@@ -75,6 +86,8 @@ def is_plain_path(path: str) -> bool:
 
 
 def _wrong_hosts(route: Route) -> Wrong | None:
+    if len(route.hosts) > MOST_ITEMS:
+        return Wrong("hosts", len(route.hosts), f"at most {MOST_ITEMS} names")
     for host in route.hosts:
         if not _HOST.fullmatch(host) or len(host) > 253 or _is_address(host):
             return Wrong(
@@ -113,6 +126,18 @@ def _wrong_redirect(redirect: Redirect) -> Wrong | None:
     )
 
 
+SERVICE_LIMITS: dict[str, tuple[float, float]] = {
+    "connect_timeout_s": (0.01, 60),
+    "max_connections": (1, 1_000_000),
+    "max_requests": (1, 1_000_000),
+    "max_waiting": (1, 1_000_000),
+    "retry_percent": (0, 100),
+    "retry_at_least": (0, 10_000),
+    "eject_after": (1, 1000),
+    "eject_s": (0.1, 3600),
+    "eject_percent": (0, 100),
+}
+"""Least and most of each number of a service's policy."""
 LIMITS: dict[str, tuple[float, float]] = {
     "timeout_s": (0.001, 86_400),
     "per_try_timeout_s": (0.001, 86_400),
@@ -138,6 +163,8 @@ def _wrong_numbers(route: Route) -> Wrong | None:
 def _wrong_headers(route: Route) -> Wrong | None:
     policy: Policy = route.policy
     for key, headers in (("request_headers", policy.request_headers), ("response_headers", policy.response_headers)):
+        if len(headers) > MOST_ITEMS:
+            return Wrong(key, len(headers), f"at most {MOST_ITEMS} headers")
         for name, value in headers:
             if not _HEADER.fullmatch(name) or _NOT_TO_SET.fullmatch(name):
                 return Wrong(key, name, "a header's name in small letters that does not carry the request itself")
@@ -153,9 +180,17 @@ def _wrong_cors(route: Route) -> Wrong | None:
     for origin in cors.origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             return Wrong("cors.origins", origin, "an origin such as https://shop.example, or *")
-    if not cors.origins or ("*" in cors.origins and cors.credentials):
-        return Wrong("cors.origins", list(cors.origins), "at least one origin, and not `*` together with credentials")
+    if not 0 <= cors.max_age_s <= 86_400:
+        return Wrong("cors.max_age_s", cors.max_age_s, "0 to 86400")
+    if not 0 < len(cors.origins) <= MOST_ITEMS or ("*" in cors.origins and cors.credentials):
+        return Wrong(
+            "cors.origins",
+            list(cors.origins),
+            f"at least one origin, at most {MOST_ITEMS}, and not `*` together with credentials",
+        )
     for key, names in (("cors.headers", cors.headers), ("cors.exposed", cors.exposed)):
+        if len(names) > MOST_ITEMS:
+            return Wrong(key, len(names), f"at most {MOST_ITEMS} headers")
         for name in names:
             if not _HEADER.fullmatch(name):
                 return Wrong(key, name, "a header's name in small letters")

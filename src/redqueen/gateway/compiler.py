@@ -20,7 +20,7 @@ import msgspec
 
 from redqueen.errors import InvalidInput
 from redqueen.gateway import media
-from redqueen.gateway.claims import NAME, settle
+from redqueen.gateway.claims import NAME, settle, wrong_in_policy
 from redqueen.gateway.clusters import ASSIGNMENT, cluster, endpoints_file, load_assignment, usable
 from redqueen.gateway.edge_routes import route_configuration
 from redqueen.gateway.envoy_json import TYPE
@@ -97,12 +97,12 @@ class Compiler:
         }
         if inputs.tls is not None and inputs.tls_pair is not None:
             files[SECRETS] = _file(_resources([secret(inputs.tls_pair)]))
-        left_out = [*table.left_out, *self._services(inputs, table, files)]
+        left_out = [*table.left_out, *_unfit(inputs), *self._services(inputs, table, files)]
         return files, tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
 
     def _table(self, inputs: Inputs, has_keys: bool) -> _Table:
         settled, left_out = settle(inputs.routes, inputs.own_hosts)
-        zones = {service.name: service.policy.zone for service in inputs.services}
+        zones = {name: policy.zone for name, policy in _policies(inputs).items()}
         kept, self._entries = self._entries, {}
 
         def encoded(route: Route) -> list[msgspec.Raw]:
@@ -119,7 +119,7 @@ class Compiler:
 
     def _services(self, inputs: Inputs, table: _Table, files: dict[str, _File]) -> list[LeftOut]:
         """Add the clusters' file and the watched services' own to `files`; return who was left out."""
-        policies = {service.name: service.policy for service in inputs.services}
+        policies = _policies(inputs)
         groups: dict[str, list[Endpoint]] = {service: [] for service in table.services}
         for endpoint in inputs.endpoints:
             if endpoint.service in groups:
@@ -148,6 +148,20 @@ class Compiler:
         if found is None or found[0] != known:
             found = self._pieces[name] = (known, make())
         return found[1]
+
+
+def _policies(inputs: Inputs) -> dict[str, ServicePolicy]:
+    """Give each service its policy; one that cannot be compiled must not take the others with it."""
+    return {one.name: one.policy for one in inputs.services if wrong_in_policy(one.policy) is None}
+
+
+def _unfit(inputs: Inputs) -> list[LeftOut]:
+    found = ((one.name, wrong_in_policy(one.policy)) for one in inputs.services)
+    return [
+        LeftOut(name, f"policy {wrong.key} = {wrong.value!r}: it must be {wrong.accepted}; the defaults stand")
+        for name, wrong in found
+        if wrong is not None
+    ]
 
 
 def version_of(files: Iterable[tuple[str, bytes]]) -> str:
@@ -229,9 +243,6 @@ def checked(inputs: Inputs) -> Inputs:
     for host in inputs.own_hosts:
         if not re.fullmatch(r"[a-z0-9.-]+", host):
             raise _wrong("own_hosts", host, "a host name in small letters")
-    for service in inputs.services:
-        if not NAME.fullmatch(service.name):
-            raise _wrong("service", service.name, "letters, digits, `.`, `_` and `-`, at most 63, first no sign")
     return inputs
 
 

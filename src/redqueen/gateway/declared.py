@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from redqueen.errors import InvalidInput
-from redqueen.gateway.claims import METHODS, NAME, Wrong, wrong_in
+from redqueen.gateway.claims import METHODS, NAME, Wrong, wrong_in, wrong_in_policy
 from redqueen.gateway.model import Cors, Policy, Priority, Redirect, Route, ServicePolicy, ZoneChoice
 
 _POLICY, _SERVICE = Policy(), ServicePolicy()
@@ -86,20 +86,6 @@ class ServicePolicyDeclaration(msgspec.Struct, frozen=True, forbid_unknown_field
     zone: str = _SERVICE.zone.value
 
 
-SERVICE_LIMITS: dict[str, tuple[float, float]] = {
-    "connect_timeout_s": (0.01, 60),
-    "max_connections": (1, 1_000_000),
-    "max_requests": (1, 1_000_000),
-    "max_waiting": (1, 1_000_000),
-    "retry_percent": (0, 100),
-    "retry_at_least": (0, 10_000),
-    "eject_after": (1, 1000),
-    "eject_s": (0.1, 3600),
-    "eject_percent": (0, 100),
-}
-"""Least and most of each number of a service's policy."""
-
-
 def route_of(
     declared: RouteDeclaration, service: str, *, where: str = "route", declared_by: str = "", since_ms: int = 0
 ) -> Route:
@@ -130,14 +116,14 @@ def route_of(
 
 def service_policy_of(declared: ServicePolicyDeclaration, *, where: str = "policy") -> ServicePolicy:
     """Turn a declared service policy into the gateway's. Raises InvalidInput (`gateway.route`)."""
-    for key, (least, most) in SERVICE_LIMITS.items():
-        value = getattr(declared, key)
-        if not least <= value <= most:
-            raise _refused(where, Wrong(key, value, f"{least:g} to {most:g}"))
     zone = ZoneChoice(_one_of(where, "zone", declared.zone, tuple(choice.value for choice in ZoneChoice)))
     fields: dict[str, Any] = msgspec.structs.asdict(declared)
     fields["zone"] = zone
-    return ServicePolicy(**fields)
+    policy = ServicePolicy(**fields)
+    wrong = wrong_in_policy(policy)
+    if wrong is not None:
+        raise _refused(where, wrong)
+    return policy
 
 
 def checked_service_name(name: str, *, where: str = "service") -> str:

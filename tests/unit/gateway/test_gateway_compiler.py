@@ -325,3 +325,11 @@ def test_the_front_doors_own_host_stays_its_own_whatever_a_wildcard_says():
     changed = replace(INPUTS, routes=(*default_routes(), takes), own_hosts=("films.example.com",))
     hosts = resources(changed, "rds.json")[0]["virtual_hosts"]
     assert [host["domains"] for host in hosts] == [["*.example.com"], ["*", "films.example.com"]]
+
+
+def test_a_service_policy_that_cannot_be_compiled_leaves_the_defaults_and_everybody_else():
+    broken = Service("api", ServicePolicy(connect_timeout_s=float("nan")))
+    snapshot = compile(replace(INPUTS, services=(broken,)))
+    assert dict(snapshot.files) == dict(compile(INPUTS).files)
+    assert [item.node_id for item in snapshot.left_out] == ["api"]
+    assert "connect_timeout_s = nan" in snapshot.left_out[0].because

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from redqueen.errors import InvalidInput
+from redqueen.gateway.claims import SERVICE_LIMITS
 from redqueen.gateway.declared import (
-    SERVICE_LIMITS,
     RouteDeclaration,
     ServicePolicyDeclaration,
     route_of,
