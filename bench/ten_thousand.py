@@ -410,7 +410,9 @@ def main() -> int:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instances", type=int, default=10_000, help="simulated instances [10000]")
-    parser.add_argument("--services", type=int, default=200, help="services they belong to [200]")
+    parser.add_argument(
+        "--services", type=int, default=19, help="services they belong to; of more, the rest share a file [19]"
+    )
     parser.add_argument("--subscribers", type=int, default=100, help="readers of the push stream [100]")
     parser.add_argument("--churn", type=float, default=5.0, help="instances that are replaced each second [5]")
     parser.add_argument("--settle", type=float, default=15.0, help="seconds before measuring [15]")

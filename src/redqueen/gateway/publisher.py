@@ -52,7 +52,22 @@ class Publisher:
             if wanted is not None and self._is_news(wanted):
                 await self._apply(wanted, envoy)
             elif not self._in_effect and envoy is not None and self._current is not None:
-                await self._apply(self._current, envoy, again=True)
+                await self._see_to(self._current, envoy)
+
+    async def _see_to(self, snapshot: Snapshot, envoy: Envoy) -> None:
+        """Wait on while Envoy works through the files; write them again only when it gets no further.
+
+        Ten thousand instances written anew to an Envoy that is still reading them would keep it reading for ever.
+        """
+        began, names = self._clock.monotonic(), tuple(snapshot.files)
+        first = await _subscriptions(envoy)
+        if first is None:
+            return  # it does not answer: whether it hangs is watched elsewhere
+        verdict = await self._verdict(snapshot, names, first, envoy, within_s=CONFIRM_WITHIN_S)
+        if verdict.choice is Choice.APPLIED:
+            self._confirmed(snapshot, names, began)
+        elif verdict == judge(snapshot.files, names, first, first) or verdict.choice is Choice.REFUSED:
+            await self._apply(snapshot, envoy, again=True)
 
     async def confirm_all(self, envoy: Envoy, *, newborn: bool) -> None:
         """See whether an Envoy uses every file on disk; of a newborn one each refusal counts."""
