@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from redqueen.stats import dispersion, judge
+from redqueen.stats import dispersion, judge, weighing
 from redqueen.stats.evidence import Evidence, begin
 from redqueen.stats.model import Choice, Harm, Kind, Look, Metric, Reading, Rules, Trouble
 from redqueen.stats.plan import Plan, compile_plan
@@ -93,10 +93,12 @@ def test_a_harmful_change_is_rolled_back_and_the_guilty_metric_named(effect: dic
     assert all(reading.choice is not Choice.PROMOTE for reading in readings)
 
 
-def test_a_rollback_stays_even_when_later_bins_are_harmless() -> None:
-    state, _ = through(viewers(3, looks=20, failures=4.0))
-    for look in viewers(4, looks=60):
+def test_a_rollback_stays_even_when_later_bins_take_the_evidence_back() -> None:
+    state, readings = through(viewers(3, looks=15, failures=4.0))
+    assert readings[-1].choice is Choice.ROLL_BACK
+    for look in viewers(4, looks=40, failures=0.1):
         state = judge.step(PLAN, state, look)
+    assert judge.judge(PLAN, state).log_e_harm < 0
     assert judge.judge(PLAN, state).choice is Choice.ROLL_BACK
 
 
@@ -176,6 +178,40 @@ def test_a_changed_split_closes_all_blocks_and_misleads_nobody() -> None:
     assert readings[-1].choice in (Choice.PROMOTE, Choice.GO_ON)
     assert readings[-1].log_e_mismatch < 2
     assert float(state.share) == 0.1
+
+
+def test_open_blocks_are_closed_with_the_old_split_before_bins_of_a_new_one_come_in() -> None:
+    plan = compile_plan(METRICS[:1])
+    few, bins = np.array([[20], [20]]), np.array([[[9, 20]], [[1, 20]]])
+    first = judge.step(plan, begin(plan), Look(1.0, 0.5, few, few, {"failures": bins}))
+    assert first.log_e_harm[0] == pytest.approx(0.0)
+    same = judge.step(plan, first, Look(1.0, 0.5, few, few, {"failures": bins}))
+    assert same.open_pairs[1, :, 0, 1].tolist() == [40, 40]
+    other = judge.step(plan, first, Look(1.0, 0.1, few, few, {"failures": bins}))
+    assert other.open_pairs[1, :, 0, 1].tolist() == [20, 20]
+    assert other.log_e_harm[0] > 1.0
+
+
+def test_a_mean_says_nothing_before_each_arm_has_the_units_it_needs() -> None:
+    plan = compile_plan([METRICS[2]])
+    units = np.array([[60], [60]])
+    bins = np.array([[[60.0, 120.0, 270.0]], [[60.0, 0.0, 30.0]]])
+    look = Look(60.0, 0.5, units, units, {"delay": bins})
+    early = judge.step(plan, begin(plan), look)
+    assert early.log_e_harm[0] == pytest.approx(0.0)
+    assert "60 of 100 units" in judge.judge(plan, early).metrics[0].missing
+    assert judge.step(plan, early, look).log_e_harm[0] > 10
+
+
+def test_nothing_is_promoted_while_the_measurement_is_off() -> None:
+    state, readings = through(viewers(2, looks=40))
+    assert readings[-1].choice is Choice.PROMOTE
+    quiet = next(viewers(2, reports=(0.0, 0.0)))
+    for _ in range(3):
+        state = judge.step(PLAN, state, quiet)
+    found = weighing.verdicts(PLAN, state)
+    assert bool(found.hold)
+    assert not bool(found.promote)
 
 
 def test_dispersion_learned_elsewhere_takes_force_from_the_evidence() -> None:

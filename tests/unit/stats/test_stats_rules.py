@@ -142,6 +142,11 @@ def test_what_was_watched_last_week_sharpens_a_mean() -> None:
     assert float(score / information) == pytest.approx(watched[0].mean() - watched[1].mean())
 
 
+def test_a_block_with_an_empty_arm_adds_nothing_to_a_mean() -> None:
+    bins = means.with_covariate(np.array([[[50.0, 900.0, 16300.0]], [[0.0, 0.0, 0.0]]]))
+    assert means.block(bins)[0, :5].tolist() == [0.0] * 5
+
+
 @pytest.mark.parametrize(
     ("metric", "told"),
     [
