@@ -250,6 +250,8 @@ def end_envoy(folder: Path) -> None:
         processes.send_signal(process, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(process.pid, 0)
+        base_id = json.loads((folder / "envoy.json").read_bytes())["base_id"]
+        Path(f"/dev/shm/envoy_shared_memory_{base_id * 10}").unlink(missing_ok=True)
 
 
 async def answers(client: httpx.AsyncClient, url: str, *, within_s: float = 5) -> httpx.Response:
