@@ -186,7 +186,7 @@ class World:
         talk, now = registry.talks[other], self.moment(registry)
         request = talk.next(now)
         if request is None:
-            pause_s = min(0.1, max(0.02, talk.wait_s(now)))
+            pause_s = min(0.25, max(0.02, talk.wait_s(now)))
             self.after(pause_s, lambda: self.talk(registry, life, other))
             return
         self.exchange(registry, life, other, request)

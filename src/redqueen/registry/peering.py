@@ -36,7 +36,14 @@ def news(ledger: Ledger, records: Iterable[Identity], beats: Iterable[Identity],
 
 def question(ledger: Ledger) -> SyncRequest:
     """Ask a peer whether it knows the same."""
-    return SyncRequest(ledger.epoch, buckets=b64encode(_DIGESTS.pack(*ledger.table.buckets)).decode())
+    return SyncRequest(ledger.epoch, buckets=b64encode(_packed(ledger)).decode())
+
+
+def _packed(ledger: Ledger) -> bytes:
+    table = ledger.table
+    if not table.packed:
+        table.packed = _DIGESTS.pack(*table.buckets)
+    return table.packed
 
 
 def old_question(ledger: Ledger) -> SyncRequest:
@@ -87,7 +94,7 @@ def take(ledger: Ledger, records: Iterable[Told], beats: Iterable[Beat], now: Mo
 def _differing(ledger: Ledger, text: str) -> tuple[int, ...]:
     try:
         packed = b64decode(text, validate=True)
-        if packed == _DIGESTS.pack(*ledger.table.buckets):
+        if packed == _packed(ledger):
             return ()
         theirs = _DIGESTS.unpack(packed)
     except (ValueError, StructError) as error:

@@ -85,6 +85,8 @@ class Table:
     ended: dict[Identity, Entry] = field(default_factory=dict[Identity, Entry])
     reserved: frozenset[str] = frozenset()
     buckets: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    packed: bytes = b""
+    """The buckets' digests as they travel, until one of them changes."""
     probing: set[Identity] = field(default_factory=set[Identity])
     swept_s: float | None = None
     forgot_s: float = 0.0
@@ -135,8 +137,9 @@ class Table:
             for name in names:
                 self._held.setdefault(name, {})[entry.identity] = entry
         print_ = fingerprint(record)
-        self.buckets[entry.bucket] ^= entry.print ^ print_
-        entry.print = print_
+        if print_ != entry.print:
+            self.buckets[entry.bucket] ^= entry.print ^ print_
+            entry.print, self.packed = print_, b""
         if record.living:
             self.ended.pop(entry.identity, None)
             self.schedule(entry)
@@ -156,6 +159,7 @@ class Table:
         """Forget an identity."""
         self._release(entry)
         self.buckets[entry.bucket] ^= entry.print
+        self.packed = b""
         self.ended.pop(entry.identity, None)
         found = self.apps[entry.identity.app]
         del found[entry.identity.instance_id]
