@@ -73,7 +73,8 @@ class Compiler:
         """Compile all files of a gateway. Raises InvalidInput naming what cannot be compiled."""
         self._used = set()
         files, left_out = self._compiled(checked(inputs))
-        self._pieces = {name: self._pieces[name] for name in self._used}
+        if len(self._used) < len(self._pieces):
+            self._pieces = {name: self._pieces[name] for name in self._used}
         version = _version({name: file.digest for name, file in files.items()})
         return Snapshot(version, {name: file.content for name, file in files.items()}, left_out)
 
