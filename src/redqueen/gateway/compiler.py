@@ -128,16 +128,13 @@ class Compiler:
         clusters: list[_Piece] = []
         left_out: list[LeftOut] = []
         for service, endpoints in groups.items():
-            policy = policies.get(service, DEFAULT_POLICY)
-            known = (tuple(endpoints), inputs.zone, policy.zone)
-            assigned, dropped = self._once(("endpoints", service), known, partial(_endpoints, service, *known))
-            left_out += dropped
-            if service in table.watched:
-                make = partial(_endpoints_file, assigned)
-                files[endpoints_file(service)] = self._once(("file", service), assigned.digest, make)
-                assigned = None
-            about = (policy, inputs.folder, assigned)
-            clusters.append(self._once(("cluster", service), about, partial(_cluster, service, *about)))
+            policy, watched = policies.get(service, DEFAULT_POLICY), service in table.watched
+            known = (tuple(endpoints), inputs.zone, policy, inputs.folder, watched)
+            made = self._once(("service", service), known, partial(_service, service, *known))
+            clusters.append(made.cluster)
+            left_out += made.left_out
+            if made.endpoints is not None:
+                files[endpoints_file(service)] = made.endpoints
         digests = [one.digest for one in clusters]
         files[CLUSTERS] = self._once(CLUSTERS, digests, partial(_clusters_file, clusters))
         return left_out
@@ -204,20 +201,25 @@ def _piece(resource: object) -> _Piece:
     return _Piece(line, hashlib.sha256(line).digest())
 
 
-def _endpoints(
-    service: str, endpoints: Iterable[Endpoint], zone: str, choice: ZoneChoice
-) -> tuple[_Piece, tuple[LeftOut, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """What one service adds to the files; `endpoints` is None where they lie in its cluster."""
+
+    cluster: _Piece
+    endpoints: _File | None
+    left_out: tuple[LeftOut, ...]
+
+
+def _service(
+    service: str, endpoints: Iterable[Endpoint], zone: str, policy: ServicePolicy, folder: str, watched: bool
+) -> _Service:
     chosen, left_out = usable(endpoints)
-    return _piece(load_assignment(service, chosen, zone, choice)), left_out
-
-
-def _endpoints_file(assigned: _Piece) -> _File:
+    assigned = _piece(load_assignment(service, chosen, zone, policy.zone))
+    if not watched:
+        return _Service(_piece(cluster(service, policy, folder, msgspec.Raw(assigned.line))), None, left_out)
     # Within a cluster the type is known; in a file of its own it must be said.
-    return _file(_response(assigned.digest, b'[{"@type":"%s",%s]' % (ASSIGNMENT.encode(), assigned.line[1:])))
-
-
-def _cluster(service: str, policy: ServicePolicy, folder: str, assigned: _Piece | None) -> _Piece:
-    return _piece(cluster(service, policy, folder, None if assigned is None else msgspec.Raw(assigned.line)))
+    resource = b'[{"@type":"%s",%s]' % (ASSIGNMENT.encode(), assigned.line[1:])
+    return _Service(_piece(cluster(service, policy, folder)), _file(_response(assigned.digest, resource)), left_out)
 
 
 _COMMA, _END = (hashlib.sha256(line).digest() for line in (b",", b"]}"))
