@@ -71,6 +71,7 @@ def measured(rounds: int) -> tuple[list[float], list[float], list[float]]:
     compiler.compile(inputs)
     for number in range(rounds * 5):
         changed = fresh(inputs, gone=number * 37 % INSTANCES)
+        gc.collect()
         began = time.perf_counter()
         snapshot = compiler.compile(changed)
         instance.append((time.perf_counter() - began) * 1000)
