@@ -345,13 +345,13 @@ def serve_gateway(folder: Path, services: int, ports: list[int]) -> None:
     from redqueen.gateway.model import Endpoint, GatewaySettings, Route, RouteInputs
     from redqueen.gateway.routes import default_routes
     from redqueen.registry import client
+    from redqueen.roles.gateway import Translation
 
     class Endpoints:
         async def watch(self) -> AsyncGenerator[tuple[Endpoint, ...]]:
+            known = Translation()
             async for found in client.watch([f"http://127.0.0.1:{port}" for port in ports]):
-                yield tuple(
-                    Endpoint(one.vip, one.instance_id, one.ip, one.port, one.zone, one.version) for one in found
-                )
+                yield known.endpoints(found)
 
     class Routes:
         async def read(self) -> RouteInputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from urllib.parse import urlsplit
 
 import anyio
@@ -33,15 +33,13 @@ class RegistryEndpoints:
     def __init__(self, node: Node, note: GatewayNote) -> None:
         self._node = node
         self._note = note
-        self._apps: dict[tuple[str, str], str] = {}
+        self._known = Translation()
 
     async def watch(self) -> AsyncGenerator[tuple[Endpoint, ...]]:
         """Yield every callable instance, at once and after each change."""
         urls = self._node.spec.registry_urls
         async for instances in watch(urls, clock=self._node.clock, emit=self._emit):
-            callable_ = [instance for instance in instances if instance.port and instance.port_enabled]
-            self._apps = {(_service(instance), instance.instance_id): instance.app for instance in callable_}
-            yield tuple(_endpoint(instance) for instance in callable_)
+            yield self._known.endpoints(instances)
 
     def _emit(self, event: Event) -> None:
         self._note.hear(event)
@@ -49,13 +47,35 @@ class RegistryEndpoints:
 
     async def suspect(self, suspects: Sequence[Suspected]) -> None:
         """Have every registry ask these endpoints, and let go of those that are dead."""
+        apps = self._known.apps()
         doubted = [
-            Suspect(self._apps[one.service, one.node_id], one.node_id, one.host, one.port, one.because)
+            Suspect(apps[one.service, one.node_id], one.node_id, one.host, one.port, one.because)
             for one in suspects
-            if (one.service, one.node_id) in self._apps
+            if (one.service, one.node_id) in apps
         ]
         if doubted:
             await report_suspects(self._node.spec.registry_urls, doubted, self._node.registry_token)
+
+
+class Translation:
+    """Instances as endpoints; what did not change is not made again, so that a change among thousands is cheap."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Instance, Endpoint]] = {}
+
+    def endpoints(self, instances: Iterable[Instance]) -> tuple[Endpoint, ...]:
+        """Give the endpoint of each callable instance; the very same instance keeps its endpoint."""
+        known, self._made = self._made, {}
+        for instance in instances:
+            if instance.port and instance.port_enabled:
+                pair = known.get(id(instance))
+                same = pair is not None and pair[0] is instance
+                self._made[id(instance)] = pair if pair is not None and same else (instance, _endpoint(instance))
+        return tuple(endpoint for _, endpoint in self._made.values())
+
+    def apps(self) -> dict[tuple[str, str], str]:
+        """Name the application of each endpoint by its service and node."""
+        return {(made.service, made.node_id): instance.app for instance, made in self._made.values()}
 
 
 def _service(instance: Instance) -> str:
