@@ -163,13 +163,16 @@ class Relay:
                     threading.Thread(target=self._hand_on, args=(source, sink, sink is registry), daemon=True).start()
 
     def _hand_on(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
-        with contextlib.suppress(OSError), source, sink:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if note:
                     self.asked += [b" ".join(found).decode() for found in _REQUEST.findall(data)]
                 sink.sendall(data)
+        # Closing alone would not end what the other thread waits for, nor tell the other side.
+        for end in (source, sink):
             with contextlib.suppress(OSError):
-                sink.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
+        source.close()
 
     def heard(self, method: str, path: str) -> int:
         """Count the requests whose line begins so."""

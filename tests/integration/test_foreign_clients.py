@@ -83,6 +83,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             relay.close()
 
 
+def test_the_answer_to_head_has_no_body_that_the_next_answer_would_be_taken_for(pair: Pair) -> None:
+    with httpx.Client(base_url=pair.registries[0].url, timeout=5, trust_env=False) as one:
+        for path in ("/eureka/v2/apps", "/eureka/v2/nothing", "/registry/v1/nothing"):
+            assert one.head(path).content == b""
+            assert one.get("/registry/v1/health").json()["epoch"]
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_foreign_client_lives_with_the_registries_as_with_eureka(kind: Kind, pair: Pair, tmp_path: Path) -> None:

@@ -298,7 +298,8 @@ class _Connection(asyncio.Protocol):
             if isinstance(answer, Stream):
                 self._begin(answer, chunked=self._parser.get_http_version() == "1.1")
                 return
-            self._transport.write(_written(answer.status, answer.body, answer.headers, keep=keep))
+            bare = head.method == "HEAD"
+            self._transport.write(_written(answer.status, answer.body, answer.headers, keep=keep, bare=bare))
             if not keep:
                 self._end()
                 return
@@ -373,10 +374,11 @@ _EMPTY = {status: f"{line}content-length: 0\r\n\r\n".encode() for status, line i
 _NO_CONTENT = _REASONS[204].encode() + b"\r\n"
 
 
-def _written(status: int, body: bytes, headers: Mapping[str, str], *, keep: bool) -> bytes:
+def _written(status: int, body: bytes, headers: Mapping[str, str], *, keep: bool, bare: bool = False) -> bytes:
+    """Write an answer; `bare` leaves out its body, which would be taken for the next answer after HEAD."""
     if keep and not body and not headers:
         return _NO_CONTENT if status == HTTPStatus.NO_CONTENT else _EMPTY[status]
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     length = "" if status == HTTPStatus.NO_CONTENT else f"content-length: {len(body)}\r\n"
     end = "\r\n" if keep else "connection: close\r\n\r\n"
-    return f"{_REASONS[status]}{lines}{length}{end}".encode() + body
+    return f"{_REASONS[status]}{lines}{length}{end}".encode() + (b"" if bare else body)
