@@ -94,8 +94,7 @@ def stack(states: Sequence[Evidence]) -> Evidence:
 
 
 def unstack(state: Evidence) -> list[Evidence]:
-    """Return the trials of a state with one leading dimension, each with arrays of its own."""
-    columns = {field.name: getattr(state, field.name) for field in fields(Evidence)}
-    return [
-        Evidence(**{name: column[k].copy() for name, column in columns.items()}) for k in range(state.looks.shape[0])
-    ]
+    """Return the trials of a state with one leading dimension, as views (nothing here is ever changed in place)."""
+    names = [field.name for field in fields(Evidence)]
+    columns = zip(*(list(getattr(state, name)) for name in names), strict=True)
+    return [Evidence(*column) for column in columns]
