@@ -109,7 +109,7 @@ def bent(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(bent())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_what_is_taken_of_odd_registrations_is_readable_for_every_client(fields: dict[str, Any]) -> None:
     ledger = Ledger("here", NOW)
     response = refused_cleanly(
@@ -176,7 +176,7 @@ def test_what_would_break_other_readers_is_put_right_or_refused(field: str, valu
 
 
 @given(bent() | st.just(dict(FIELDS)))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_the_quick_reading_of_a_registration_never_differs_from_the_careful_one(fields: dict[str, Any]) -> None:
     body = json.dumps({"instance": fields}).encode()
     quick = documents.read_common(body, 7)
