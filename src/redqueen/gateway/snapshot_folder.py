@@ -33,11 +33,12 @@ def changed(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[str]:
 
 
 class SnapshotFolder:
-    """The folder that one Envoy reads."""
+    """The folder that one Envoy reads; as its only writer it remembers what lies there, and reads it once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._good = path / "good"
+        self._known: dict[Path, Mapping[str, bytes]] = {}
 
     def prepare(self) -> None:
         """Make the folders; nobody but our own user may read them."""
@@ -54,13 +55,20 @@ class SnapshotFolder:
 
     def write(self, snapshot: Snapshot, *, only: Iterable[str] | None = None) -> tuple[str, ...]:
         """Rename changed files (or those of `only`, changed or not) into place; drop those of no use."""
-        names = changed(_files(self.path), snapshot.files) if only is None else write_order(only)
-        _write(self.path, snapshot.files, names)
-        return tuple(names)
+        return self._write(self.path, snapshot, only)
 
     def keep_good(self, snapshot: Snapshot) -> None:
         """Remember a confirmed snapshot as the one to go back to."""
-        _write(self._good, snapshot.files, changed(_files(self._good), snapshot.files))
+        self._write(self._good, snapshot, None)
+
+    def _write(self, folder: Path, snapshot: Snapshot, only: Iterable[str] | None) -> tuple[str, ...]:
+        # Forgotten first: a write that fails half-way leaves nobody knows what.
+        known = self._known.pop(folder, None)
+        there = _files(folder) if known is None else known
+        names = changed(there, snapshot.files) if only is None else write_order(only)
+        _write(folder, snapshot.files, names)
+        self._known[folder] = snapshot.files
+        return tuple(names)
 
 
 def _write(folder: Path, files: Mapping[str, bytes], names: Iterable[str]) -> None:
