@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -109,6 +110,7 @@ def main() -> int:
     parser.add_argument("--warm", type=float, default=20.0, help="seconds of full load before Zuul is measured [20]")
     parser.add_argument("--without-zuul", action="store_true", help="leave Zuul out")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started ends
     cores, absent = Cores.here(), ""
     with tempfile.TemporaryDirectory(prefix="redqueen-doors-") as scratch, contextlib.ExitStack() as stack:
         folder = Path(scratch)

@@ -14,6 +14,7 @@ import contextlib
 import json
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -418,6 +419,7 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=15.0, help="seconds before measuring [15]")
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds of measuring [60]")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started ends
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="redqueen-many-"))).resolve()
         folder = scratch / "gateway"
