@@ -56,16 +56,17 @@ def subscription(name: str) -> str | None:
     return _SUBSCRIPTIONS.get(name)
 
 
-def judge(
-    files: Mapping[str, bytes], names: Iterable[str], before: Mapping[str, str], now: Mapping[str, str]
-) -> Verdict:
-    """Tell whether Envoy uses the named files: refused if a counter rose since `before`."""
+def versions(files: Mapping[str, bytes], names: Iterable[str]) -> dict[str, str]:
+    """Return the version that each named file says it is; the bootstrap has none."""
+    watched = (name for name in names if subscription(name) is not None)
+    return {name: msgspec.json.decode(files[name], type=_Version).version_info for name in watched}
+
+
+def judge(versions: Mapping[str, str], before: Mapping[str, str], now: Mapping[str, str]) -> Verdict:
+    """Tell whether Envoy uses these versions of files: refused if a counter rose since `before`."""
     waiting: list[str] = []
-    for name in names:
+    for name, wanted in versions.items():
         prefix = subscription(name)
-        if prefix is None:
-            continue
-        wanted = msgspec.json.decode(files[name], type=_Version).version_info
         if now.get(f"{prefix}.version_text") == wanted:
             continue
         for counter in (f"{prefix}.update_rejected", f"{prefix}.update_failure"):

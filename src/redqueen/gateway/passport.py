@@ -87,9 +87,11 @@ def _fault_expression() -> str:
     def begins(prefixes: tuple[str, ...]) -> str:
         return "(" + " || ".join(f"response.code_details.startsWith('{prefix}')" for prefix in prefixes) + ")"
 
-    # Where nothing was sent there is no code, and asking for it would spoil the whole expression: it comes last.
+    # Most requests end well, and are told so first: the whole rule costs as much as the rest of the line. Where
+    # nothing was sent there is no code, and asking for it would spoil the expression, unless a flag decides before.
     return (
-        f"%CEL({begins(_SERVICE)} ? '{Fault.SERVICE}' : {begins(_CLIENT)} ? '{Fault.CLIENT}'"
+        f"%CEL(response.flags == 0 && response.code < 400 ? '{Fault.NONE}'"
+        f" : {begins(_SERVICE)} ? '{Fault.SERVICE}' : {begins(_CLIENT)} ? '{Fault.CLIENT}'"
         f" : {begins(_GATEWAY)} ? '{Fault.GATEWAY}'"
         f" : response.code >= 500 ? ({begins(_SERVICE_FROM_500)} ? '{Fault.SERVICE}' : '{Fault.GATEWAY}')"
         f" : response.code >= 400 || {begins(_CLIENT_BELOW_500)} ? '{Fault.CLIENT}' : '{Fault.NONE}')%"

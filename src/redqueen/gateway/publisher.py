@@ -7,6 +7,8 @@ not tried again until it differs or something else changed. Enter at `Publisher.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -15,16 +17,25 @@ from redqueen.clock import Clock
 from redqueen.errors import RedQueenError
 from redqueen.events import Emit
 from redqueen.gateway.compiler import BOOTSTRAP
-from redqueen.gateway.envoy_admin import Choice, Verdict, judge
+from redqueen.gateway.envoy_admin import Choice, Verdict, judge, versions
 from redqueen.gateway.envoy_process import Envoy, last_complaint, log_size
 from redqueen.gateway.model import GatewayState, Snapshot, SnapshotApplied, SnapshotRejected
 from redqueen.gateway.ports import Report
-from redqueen.gateway.snapshot_folder import SnapshotFolder
+from redqueen.gateway.snapshot_folder import SnapshotFolder, write_order
 from redqueen.processes import ProcessId, is_alive
 
 CONFIRM_WITHIN_S = 3.0
 ASK_EVERY_S = 0.01
 TRY_AGAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What was written to an Envoy that has not confirmed it, and what that Envoy said before."""
+
+    process: ProcessId
+    before: dict[str, str] | None
+    names: frozenset[str]
 
 
 class Publisher:
@@ -37,6 +48,8 @@ class Publisher:
         self._good: Snapshot | None = None
         self._in_effect = False
         self._seen: tuple[ProcessId, dict[str, str]] | None = None
+        self._open: _Open | None = None
+        self._confirmed_s = float("-inf")
         self._refused_version = ""
         self._refused_at = float("-inf")
         self._state = GatewayState("", serving=False)
@@ -46,11 +59,17 @@ class Publisher:
         self._current = snapshot
         self._good = self._folder.load_good()
 
-    async def bring(self, wanted: Snapshot | None, envoy: Envoy | None) -> None:
-        """Bring `wanted` into effect; None: only see to it that the current one is."""
+    async def bring(
+        self, wanted: Snapshot | None, envoy: Envoy | None, newer: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Bring `wanted` into effect; None: only see to it that the current one is.
+
+        While `newer` inputs wait, a confirmation is not waited for, but for once every 3 s: what is
+        still open is asked about together with what comes next.
+        """
         async with self._lock:
             if wanted is not None and self._is_news(wanted):
-                await self._apply(wanted, envoy)
+                await self._apply(wanted, envoy, newer=newer)
             elif not self._in_effect and envoy is not None and self._current is not None:
                 await self._see_to(self._current, envoy)
 
@@ -66,7 +85,7 @@ class Publisher:
         verdict = await self._verdict(snapshot, names, first, envoy, within_s=CONFIRM_WITHIN_S)
         if verdict.choice is Choice.APPLIED:
             self._confirmed(snapshot, names, began)
-        elif verdict == judge(snapshot.files, names, first, first) or verdict.choice is Choice.REFUSED:
+        elif verdict == judge(versions(snapshot.files, names), first, first) or verdict.choice is Choice.REFUSED:
             await self._apply(snapshot, envoy, again=True)
 
     async def confirm_all(self, envoy: Envoy, *, newborn: bool) -> None:
@@ -115,16 +134,28 @@ class Publisher:
         waited_s = self._clock.monotonic() - self._refused_at
         return wanted.version != self._refused_version or waited_s >= TRY_AGAIN_S
 
-    async def _apply(self, snapshot: Snapshot, envoy: Envoy | None, *, again: bool = False) -> None:
+    async def _apply(
+        self,
+        snapshot: Snapshot,
+        envoy: Envoy | None,
+        *,
+        again: bool = False,
+        newer: Callable[[], bool] = lambda: False,
+    ) -> None:
         began = self._clock.monotonic()
-        before = await self._before(envoy)
+        still = self._open if self._open is not None and envoy and self._open.process == envoy.process else None
+        before = await self._before(envoy) if still is None else still.before
         offset = log_size(self._log)
-        names = self._folder.write(snapshot, only=snapshot.files if again else None)
-        self._current = snapshot
+        written = self._folder.write(snapshot, only=snapshot.files if again else None)
+        self._current, self._open = snapshot, None
         if envoy is None:
             return
-        verdict = await self._verdict(snapshot, names, before, envoy, within_s=CONFIRM_WITHIN_S)
-        if verdict.choice is Choice.APPLIED:
+        waiting = still.names.intersection(snapshot.files) if still else frozenset[str]()
+        names = tuple(write_order(waiting.union(written)))
+        verdict = await self._verdict(snapshot, names, before, envoy, within_s=CONFIRM_WITHIN_S, newer=newer)
+        if verdict.choice is Choice.PENDING:
+            self._open = _Open(envoy.process, before, frozenset(names))
+        elif verdict.choice is Choice.APPLIED:
             self._confirmed(snapshot, names, began)
         elif verdict.choice is Choice.REFUSED:
             self._in_effect = False
@@ -155,22 +186,28 @@ class Publisher:
         envoy: Envoy,
         *,
         within_s: float,
+        newer: Callable[[], bool] = lambda: False,
     ) -> Verdict:
         verdict = Verdict(Choice.PENDING, "Envoy was not asked")
         until = self._clock.monotonic() + within_s
+        patient_until = self._confirmed_s + CONFIRM_WITHIN_S
+        wanted = versions(snapshot.files, names)
         while verdict.choice is Choice.PENDING and self._clock.monotonic() < until and is_alive(envoy.process):
+            if newer() and self._clock.monotonic() < patient_until:
+                break
             now = await _subscriptions(envoy)
             if now is not None:
                 self._seen = (envoy.process, now)
                 before = now if before is None else before
-                verdict = judge(snapshot.files, names, before, now)
+                verdict = judge(wanted, before, now)
             if verdict.choice is Choice.PENDING:
                 await self._clock.sleep(ASK_EVERY_S)
         self._in_effect = self._in_effect and verdict.choice is Choice.APPLIED
         return verdict
 
     def _confirmed(self, snapshot: Snapshot, names: tuple[str, ...], began: float) -> None:
-        self._in_effect = True
+        self._in_effect, self._open = True, None
+        self._confirmed_s = self._clock.monotonic()
         self._good = snapshot
         self._folder.keep_good(snapshot)
         took_ms = round((self._clock.monotonic() - began) * 1000, 1)

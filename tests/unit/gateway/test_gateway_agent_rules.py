@@ -13,7 +13,7 @@ from redqueen.errors import InvalidInput
 from redqueen.events import discard
 from redqueen.gateway import agent
 from redqueen.gateway.compiler import version_of
-from redqueen.gateway.envoy_admin import Choice, judge, parse_stats
+from redqueen.gateway.envoy_admin import Choice, judge, parse_stats, versions
 from redqueen.gateway.envoy_process import last_complaint, restart_delay_s
 from redqueen.gateway.model import GatewaySettings, Snapshot
 from redqueen.gateway.snapshot_folder import SnapshotFolder, changed, write_order
@@ -25,7 +25,7 @@ FILES = {
     "lds.json": b'{"version_info": "l2", "resources": []}',
     "rds.json": b'{"version_info": "r2", "resources": []}',
 }
-NAMES = tuple(FILES)
+WANTED = versions(FILES, FILES)
 
 
 def stats(**versions: str) -> dict[str, str]:
@@ -46,18 +46,18 @@ def test_whatever_refers_to_another_is_written_after_it():
 
 
 def test_a_snapshot_is_applied_when_every_version_is_in_effect():
-    assert judge(FILES, NAMES, {}, stats()).choice is Choice.APPLIED
-    assert judge(FILES, NAMES, {}, stats(e="e1")).choice is Choice.PENDING
-    assert "eds-api.json" in judge(FILES, NAMES, {}, stats(e="e1")).because
+    assert judge(WANTED, {}, stats()).choice is Choice.APPLIED
+    assert judge(WANTED, {}, stats(e="e1")).choice is Choice.PENDING
+    assert "eds-api.json" in judge(WANTED, {}, stats(e="e1")).because
 
 
 @pytest.mark.parametrize("counter", ["update_rejected", "update_failure"])
 def test_a_risen_counter_refuses_and_an_old_one_does_not(counter: str):
     name = f"listener_manager.lds.{counter}"
     now = {**stats(l="l1"), name: "2"}
-    assert judge(FILES, NAMES, {name: "1"}, now).choice is Choice.REFUSED
-    assert judge(FILES, NAMES, {name: "2"}, now).choice is Choice.PENDING
-    assert judge(FILES, NAMES, {name: "1"}, {**stats(), name: "2"}).choice is Choice.APPLIED
+    assert judge(WANTED, {name: "1"}, now).choice is Choice.REFUSED
+    assert judge(WANTED, {name: "2"}, now).choice is Choice.PENDING
+    assert judge(WANTED, {name: "1"}, {**stats(), name: "2"}).choice is Choice.APPLIED
 
 
 def test_envoys_numbers_are_read():
