@@ -74,7 +74,8 @@ def jwks(key: Ed25519PrivateKey = KEY) -> str:
     return json.dumps({"keys": [{**public, "kid": "k1", "alg": "EdDSA"}]})
 
 
-def token(*titles: str, key: Ed25519PrivateKey = KEY, ttl_s: float = 600, **claims: Any) -> str:
+def token(*titles: str, key: Ed25519PrivateKey = KEY, ttl_s: float = 21_600, **claims: Any) -> str:
+    """Sign a token; modules make theirs when they are collected, and a suite may be long."""
     payload = {"iss": "redqueen", "exp": int(time.time() + ttl_s), "titles": list(titles), **claims}
     payload = {name: value for name, value in payload.items() if value is not None}
     return jwt.encode(payload, key, algorithm="EdDSA", headers={"kid": "k1"})
