@@ -43,6 +43,10 @@ _PATIENCE_S = 60.0
 HERE = Path(__file__).resolve().parent
 
 
+_EARLIER_S = 0.25
+"""Seconds for which a request may have been under way when its instance was killed."""
+
+
 @dataclass(slots=True)
 class Kill:
     """One instance killed (wall clock): who, how, where it listened, and when traffic to it ended."""
@@ -228,9 +232,10 @@ class Trial:
         for kill in self.kills:
             left = self.files.left(kill.kind, kill.address, kill.at)
             kill.left_s = None if left is None else round(left - kill.at, 4)
-            # The address may serve again: only tries before its next life count.
+            # The address may serve again: only tries before its next life's end count. A line bears the moment
+            # at which its request began, which is a little before the kill that it met.
             until = min((k.at for k in self.kills if k.address == kill.address and k.at > kill.at), default=1e12)
-            moments = [at for at in tried.get(kill.address, ()) if kill.at - 0.05 <= at < until]
+            moments = [at for at in tried.get(kill.address, ()) if kill.at - _EARLIER_S <= at < until - _EARLIER_S]
             kill.tries = len(moments)
             kill.tried_s = round(max(0.0, max(moments, default=kill.at) - kill.at), 4)
 

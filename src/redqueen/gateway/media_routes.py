@@ -14,9 +14,14 @@ from redqueen.gateway.media_script import ETAG_HEADER, MODIFIED_HEADER, media_sc
 
 REQUIREMENT = "media-token"
 FILE_POOL = {"id": "media", "thread_pool": {"thread_count": 2}}
-SERVICES_ONLY = ("cors", "brotli", "zstd", "gzip", "shed", "body")
+COMPRESSORS = ("brotli", "zstd", "gzip")
+SERVICES_ONLY = ("cors", *COMPRESSORS, "shed", "body")
 """Filters that have nothing to do with files. Each would pass every piece of 32 KiB on: a tenth of the cost."""
-_LEAN = {name: {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "disabled": True} for name in SERVICES_ONLY}
+MEDIA_ONLY = ("link", "token", "title", "media-headers", "files")
+"""Filters that have nothing to do with services."""
+LEFT_OUT = {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "disabled": True}
+"""For these routes a filter is not made, not merely inert."""
+_LEAN = dict.fromkeys(SERVICES_ONLY, LEFT_OUT)
 _BY_LINK = {"name": media.TOKEN_HEADER, "present_match": True}
 # The right lies in the link itself and no cookie is looked at: any page's player may read it.
 _ANY_ORIGIN = {

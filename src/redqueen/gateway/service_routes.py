@@ -13,6 +13,7 @@ from typing import Any
 
 from redqueen.gateway.clusters import CONNECTION_BUFFER_BYTES
 from redqueen.gateway.envoy_json import FILTER, TYPE, header, method, seconds
+from redqueen.gateway.media_routes import COMPRESSORS, LEFT_OUT, MEDIA_ONLY, SERVICES_ONLY
 from redqueen.gateway.model import Cors, Policy, Priority, Redirect, Route, ZoneChoice
 from redqueen.gateway.shedding import shedding
 
@@ -166,15 +167,18 @@ def _extension(name: str, package: str) -> dict[str, Any]:
 
 
 def _filters(policy: Policy, size: int | None, *, sheds: bool) -> dict[str, Any]:
-    body = {"buffer": {"max_request_bytes": size}} if size else {"disabled": True}
-    found: dict[str, Any] = {"body": {"@type": FILTER + "buffer.v3.BufferPerRoute", **body}}
+    """Configure the filters that this route needs; the others are not even made for its requests."""
+    found: dict[str, Any] = {}
+    if size:
+        found["body"] = {"@type": FILTER + "buffer.v3.BufferPerRoute", "buffer": {"max_request_bytes": size}}
     if policy.cors is not None:
         found["cors"] = _cors(policy.cors)
-    if not policy.compress:
-        off = {"@type": FILTER + "compressor.v3.CompressorPerRoute", "disabled": True}
-        found |= dict.fromkeys(("brotli", "zstd", "gzip"), off)
     shed = shedding(policy) if sheds else None
-    return found if shed is None else {**found, "shed": shed}
+    if shed is not None:
+        found["shed"] = shed
+    compressors = COMPRESSORS if policy.compress else ()
+    left_out = (name for name in (*MEDIA_ONLY, *SERVICES_ONLY) if name not in found and name not in compressors)
+    return {**found, **dict.fromkeys(left_out, LEFT_OUT)}
 
 
 def _cors(cors: Cors) -> dict[str, Any]:

@@ -160,7 +160,9 @@ def _is_stream(route: dict[str, Any]) -> bool:
 
 
 def test_whatever_opens_the_media_folder_also_demands_token_and_title():
-    opening = [route for route in table() if "files" in route.get("typed_per_filter_config", {})]
+    opening = [
+        route for route in table() if "path_mappings" in route.get("typed_per_filter_config", {}).get("files", {})
+    ]
     assert opening
     for route in opening:
         filters = route["typed_per_filter_config"]
@@ -178,7 +180,9 @@ def test_whatever_opens_the_media_folder_also_demands_token_and_title():
 
 
 MEDIA = [
-    route["match"]["safe_regex"]["regex"] for route in table() if "files" in route.get("typed_per_filter_config", {})
+    route["match"]["safe_regex"]["regex"]
+    for route in table()
+    if "path_mappings" in route.get("typed_per_filter_config", {}).get("files", {})
 ]
 
 

@@ -65,11 +65,9 @@ def test_the_key_is_in_one_file_alone_and_a_renewal_rewrites_only_that():
     assert secret["private_key"] == {"inline_string": "key one"}
 
 
-def test_media_passes_none_of_the_filters_that_only_services_need():
-    names = [found["name"] for found in filter_chain("keys")]
-    assert sorted(media_routes.SERVICES_ONLY) == sorted(
-        set(names) - {"link", "token", "title", "media-headers", "files", "router"}
-    )
+def test_media_and_services_pass_none_of_each_others_filters():
+    names = {found["name"] for found in filter_chain("keys")}
+    assert sorted([*media_routes.SERVICES_ONLY, *media_routes.MEDIA_ONLY]) == sorted(names - {"router"})
     opened, *_, nothing = media_routes.media_routes("/data/media", has_keys=True)
     for route in (opened, nothing):
         off = {name for name, how in route["typed_per_filter_config"].items() if how.get("disabled")}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from redqueen.gateway.media_routes import COMPRESSORS, MEDIA_ONLY
 from redqueen.gateway.model import Cors, Policy, Priority, Route, ZoneChoice
 from redqueen.gateway.service_routes import entries
 from redqueen.gateway.shedding import shedding
@@ -54,13 +55,26 @@ def test_the_time_limit_is_in_effect_whichever_way_envoy_looks_at_it():
     assert rest["retry_policy"]["per_try_timeout"] == "7.000s"
 
 
+def test_a_route_makes_only_the_filters_that_it_needs():
+    def made(policy: Policy) -> set[str]:
+        filters = kinds(Route("/x", "x", policy))["rest"]["typed_per_filter_config"]
+        return {name for name, how in filters.items() if not how.get("disabled")}
+
+    plain = made(Policy())
+    assert plain.isdisjoint(MEDIA_ONLY) and "cors" not in plain
+    assert made(Policy(cors=Cors(("https://a.example",)))) == {*plain, "cors"}
+    assert made(Policy(max_request_bytes=None)) == plain - {"body"}
+    left_out = kinds(Route("/x", "x", Policy(compress=False)))["rest"]["typed_per_filter_config"]
+    assert all(left_out[name]["disabled"] for name in COMPRESSORS)
+
+
 @pytest.mark.parametrize("name", ["websocket", "text/event-stream"])
 def test_streams_have_no_time_limit_but_silence(name: str):
     route = kinds(Route("/x", "x", Policy(timeout_s=7, stream_idle_timeout_s=9)))[name]
     assert (route["route"]["timeout"], route["route"]["idle_timeout"]) == ("0s", "9.000s")
     assert "max_stream_duration" not in route["route"]
     assert "per_try_timeout" not in route["route"]["retry_policy"]
-    assert "shed" not in route["typed_per_filter_config"]
+    assert route["typed_per_filter_config"]["shed"]["disabled"] is True
     assert ("upgrade_configs" in route["route"]) == (name == "websocket")
 
 
