@@ -30,6 +30,7 @@ from redqueen.gateway import agent
 from redqueen.gateway.model import Endpoint, GatewaySettings, MediaKeys, RouteInputs
 from redqueen.gateway.routes import default_routes
 from redqueen.processes import ProcessId
+from redqueen.testing.region import free_port
 
 HERE = Path(__file__).resolve().parent
 PATH = "/api/v1/health"
@@ -51,13 +52,6 @@ class Cores:
         """Take the last core for the proxy, the one before for the rest (the same where there is but one)."""
         allowed = sorted(os.sched_getaffinity(0))
         return cls(allowed[-1], allowed[-2] if len(allowed) > 1 else allowed[-1])
-
-
-def free_port() -> int:
-    """Find a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def tool(name: str, package: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +23,7 @@ from redqueen.fleet.model import NodeSpec, NodeState, NodeView, Role
 from redqueen.fleet.nodefiles import MARK
 from redqueen.fleet.opening import Opening, Planner, opened
 from redqueen.fleet.service import Supervisor
+from redqueen.testing.region import free_port
 
 NODE = """
 import json, os, pathlib, signal, sys, time
@@ -126,12 +126,6 @@ async def until(holds: Callable[[], object], *, within_s: float = 10.0) -> None:
     with anyio.fail_after(within_s):
         while not holds():
             await anyio.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

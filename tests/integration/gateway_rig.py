@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from redqueen.gateway.model import Endpoint, GatewaySettings, GatewayState, Medi
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.transport import TlsEdge
 from redqueen.processes import ProcessId
+from redqueen.testing.region import free_port
 
 SECRET = "the-secret-beside-the-media-folder"
 KEY = Ed25519PrivateKey.from_private_bytes(b"redqueen gateway tests, key one.")
@@ -79,12 +79,6 @@ def token(*titles: str, key: Ed25519PrivateKey = KEY, ttl_s: float = 21_600, **c
     payload = {"iss": "redqueen", "exp": int(time.time() + ttl_s), "titles": list(titles), **claims}
     payload = {name: value for name, value in payload.items() if value is not None}
     return jwt.encode(payload, key, algorithm="EdDSA", headers={"kid": "k1"})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
