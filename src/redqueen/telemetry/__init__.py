@@ -1,0 +1,1 @@
+"""What viewers experience: their players' events, kept on disk, folded into what a trial is judged by."""
