@@ -90,7 +90,7 @@ def begin(plan: Plan, lead: tuple[int, ...] = ()) -> Evidence:
 def stack(states: Sequence[Evidence]) -> Evidence:
     """Return one state with a leading dimension, of trials that share a plan."""
     names = [field.name for field in fields(Evidence)]
-    return Evidence(**{name: np.stack([getattr(one, name) for one in states]) for name in names})
+    return Evidence(**{name: np.array([getattr(one, name) for one in states]) for name in names})
 
 
 def unstack(state: Evidence) -> list[Evidence]:

@@ -58,13 +58,13 @@ def look_all(plan: Plan, before: Sequence[Evidence], looks: Sequence[Look]) -> t
 
     Metrics are taken as present only when every trial's look has them; hand the others in one by one.
     """
-    names = [metric.name for metric in plan.metrics if all(metric.name in look.bins for look in looks)]
+    told = set[str].intersection(*(set(look.bins) for look in looks))
     together = Look(
-        span_s=np.stack([floats(look.span_s) for look in looks]),
-        share=np.stack([floats(look.share) for look in looks]),
-        exposed=np.stack([look.exposed for look in looks]),
-        reported=np.stack([look.reported for look in looks]),
-        bins={name: np.stack([look.bins[name] for look in looks]) for name in names},
+        span_s=np.array([look.span_s for look in looks], dtype=np.float64),
+        share=np.array([look.share for look in looks], dtype=np.float64),
+        exposed=np.array([look.exposed for look in looks]),
+        reported=np.array([look.reported for look in looks]),
+        bins={one.name: np.array([look.bins[one.name] for look in looks]) for one in plan.metrics if one.name in told},
     )
     after = step(plan, stack(before), together)
     return unstack(after), _readings(plan, after)
@@ -178,7 +178,7 @@ def _metric_readings(plan: Plan, state: Evidence) -> list[tuple[MetricReading, .
 def _bounds(plan: Plan, state: Evidence) -> Floats:
     """Return (estimate, low, high) of each metric, as people read it. [B, K, 3]."""
     shown = plan.rows_of[:, 3]
-    logs = weighing.likelihoods(plan, state)[..., shown, :]
+    logs = weighing.likelihoods(plan, state, shown)
     floor = mixtures.log_mixture(logs, plan.both[shown]) + np.log(plan.rules.alpha)
     bounds = np.stack(mixtures.interval(logs, plan.nodes[shown], floor), axis=-1)
     bounds = np.where(plan.flipped[shown, None], -bounds[..., [0, 2, 1]], bounds)

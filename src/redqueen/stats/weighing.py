@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from redqueen.stats import families, means, mixtures
-from redqueen.stats.arrays import Bools, Floats, log_mean_exp
+from redqueen.stats.arrays import Bools, Counts, Floats, log_mean_exp
 from redqueen.stats.evidence import Evidence
 from redqueen.stats.plan import Plan
 
@@ -24,6 +24,7 @@ FEWEST_EXPOSED = 50.0
 UNANSWERED = 10.0
 """Exposed viewers without any report that make a silence; without them it takes ten times as long."""
 
+_ALL = slice(None)
 _MISLED = 2.0
 """Counts rest on the drawn split: their E is divided by this power of the E that the split is off.
 
@@ -56,8 +57,8 @@ class Verdicts:
     promote: Bools
 
 
-def likelihoods(plan: Plan, evidence: Evidence) -> Floats:
-    """Return every row's log-likelihood on its grid, divided by its dispersion. [B, R, G].
+def likelihoods(plan: Plan, evidence: Evidence, rows: Counts | slice = _ALL) -> Floats:
+    """Return the rows' log-likelihoods on their grids, divided by their dispersion. [B, R, G].
 
     A mean says nothing before each arm has the units it needs.
     """
@@ -65,7 +66,7 @@ def likelihoods(plan: Plan, evidence: Evidence) -> Floats:
     many = evidence.totals[..., first:, :, 1].min(axis=-1) >= plan.rules.least_units
     known = evidence.scores[..., first:, :] * many[..., None]
     of_means = means.log_likelihood(known[..., 0], known[..., 1], plan.nodes[first:])
-    return np.concatenate([evidence.likelihood, of_means], axis=-2) / plan.divisor[:, None]
+    return np.concatenate([evidence.likelihood, of_means], axis=-2)[..., rows, :] / plan.divisor[rows, None]
 
 
 def weighed(plan: Plan, evidence: Evidence) -> Evidence:
