@@ -77,6 +77,8 @@ class ServiceCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     revision: int
     instances: list[ServiceInstance]
     file: ServiceFile | None
+    group_of: str = ""
+    """Of a release's group (`<service>--<release>-<part>`): the service it belongs to."""
 
 
 class ServicesPort(Protocol):

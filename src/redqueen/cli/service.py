@@ -50,6 +50,12 @@ class Card(msgspec.Struct, frozen=True):
     revision: int = 0
     instances: tuple[Instance, ...] = ()
     file: ServiceFile | None = None
+    group_of: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Return its name as the list shows it: a release's groups stand under their service."""
+        return f"  {self.name}" if self.group_of else self.name
 
     @property
     def paths(self) -> str:
@@ -111,7 +117,7 @@ def every(data_dir: Path, as_json: bool) -> None:
         note("No service is declared yet: redqueen service add FILE")
     else:
         rows = [
-            [card.name, card.state, f"{card.ready}/{card.wanted}", _owner(card), card.paths, card.because]
+            [card.shown, card.state, f"{card.ready}/{card.wanted}", _owner(card), card.paths, card.because]
             for card in cards
         ]
         show_table(["service", "state", "ready", "owner", "paths", "because"], rows, state_column="state")

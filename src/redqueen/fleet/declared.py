@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 import msgspec
 
 from redqueen.errors import InvalidInput
-from redqueen.fleet.model import Program, Role
+from redqueen.fleet.groups import RESERVED_MARK
+from redqueen.fleet.model import Edition, Program, Role
 
 RESERVED: Final = frozenset({role.value for role in Role} | {"envoy", "supervisor", "redqueen", "eureka", "media"})
 """Names that mean something in a region already."""
@@ -97,6 +98,8 @@ class Wish:
     revision: int = 1
     since_ms: int = 0
     """When it was first declared; of two services that claim one route the earlier has it."""
+    edition: Edition | None = None
+    """A group of the region's own api role: what its nodes run in place of the file's command."""
 
     def wanted(self, zones: int) -> int:
         """Return how many instances there shall be in a region of so many zones."""
@@ -109,10 +112,16 @@ class Wishes:
 
     services: tuple[Wish, ...] = ()
     revisions: tuple[tuple[str, int], ...] = ()
+    editions: tuple[tuple[str, Edition], ...] = ()
+    """What the region's own roles run in place of the installed version, by role."""
 
     def revision(self, role: Role) -> int:
         """Return how often a role of our own was asked to restart."""
         return dict(self.revisions).get(role.value, 0)
+
+    def edition(self, role: Role) -> Edition | None:
+        """Return what a role of our own runs in place of the installed version, or None."""
+        return dict(self.editions).get(role.value)
 
 
 def parsed(text: bytes, source: str) -> ServiceFile:
@@ -156,6 +165,8 @@ def _first_wrong(file: ServiceFile) -> tuple[str, object, str] | None:
 def _wrong_name(file: ServiceFile) -> tuple[str, object, str] | None:
     if not _NAME.fullmatch(file.name):
         return "name", file.name, "lower-case letters, digits and `-`, at most 40, first a letter, last no `-`"
+    if RESERVED_MARK in file.name:
+        return "name", file.name, f"without `{RESERVED_MARK}`, which marks the groups of a release"
     if file.name in RESERVED:
         return "name", file.name, f"none of the region's own names ({', '.join(sorted(RESERVED))})"
     if not _OWNER.fullmatch(file.owner):

@@ -3,7 +3,8 @@
 Decides the spread: the n nodes of a role go round the zones, each role beginning at a zone of
 its own, so that two of a role never share a zone (while there are two zones) and zones carry
 about the same. A change of one role's count moves no node of another. A service that can be
-replaced under load has a spare beside its nodes. Ports and addresses are given by `addresses.py`.
+replaced under load has a spare beside its nodes. The groups of one release begin at one zone, so
+that they are compared on equal terms. Ports and addresses are given by `addresses.py`.
 Enter at `desired`, `declared` and `specs`.
 """
 
@@ -16,7 +17,8 @@ from dataclasses import dataclass, replace
 from redqueen.config import Region
 from redqueen.errors import InvalidInput
 from redqueen.fleet.declared import Wish, Wishes
-from redqueen.fleet.model import NodeSpec, Program, Role
+from redqueen.fleet.groups import group_of
+from redqueen.fleet.model import Edition, NodeSpec, Program, Role
 
 _BUILT_IN = (Role.REGISTRY, Role.GATEWAY, Role.API, Role.WORKER, Role.CONTROL)
 SPARED = frozenset({Role.API, Role.SERVICE})
@@ -38,6 +40,7 @@ class Share:
     """The number of its first node."""
     spare: bool = False
     """Whether its node only stands in while the service's others are replaced."""
+    edition: Edition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,12 @@ def desired(region: Region, version: str, wishes: Wishes | None = None) -> tuple
     shares: list[Share] = []
     for index, role in enumerate(_BUILT_IN):
         zones = _spread(region.zones, counts[role], first=2 * index)
+        edition = wishes.edition(role)
+        whole = Share(role, role.value, version, "", 0, revision=wishes.revision(role))
+        if edition is not None:
+            whole = replace(whole, version=edition.version, edition=edition)
         shares += _with_spare(
-            [
-                Share(role, role.value, version, zone, zones.count(zone), revision=wishes.revision(role))
-                for zone in region.zones
-                if zone in zones
-            ]
+            [replace(whole, zone=zone, count=zones.count(zone)) for zone in region.zones if zone in zones]
         )
     for wish in wishes.services:
         shares += declared(wish, region.zones)
@@ -82,14 +85,16 @@ def declared(wish: Wish, zones: Sequence[str]) -> list[Share]:
         placed = [zone for zone in zones for _ in range(file.count_per_zone or 1)]
     else:
         # Each service begins at a zone of its own, so that single instances do not all share the first.
-        placed = _spread(zones, file.count, first=zlib.crc32(file.name.encode()) % len(zones))
-    return _with_spare(
-        [
-            Share(Role.SERVICE, file.name, file.version, zone, placed.count(zone), file.program, wish.revision)
-            for zone in zones
-            if zone in placed
-        ]
-    )
+        placed = _spread(zones, file.count, first=zlib.crc32(_seed(file.name)) % len(zones))
+    whole = Share(Role.SERVICE, file.name, file.version, "", 0, file.program, wish.revision)
+    if wish.edition is not None:
+        whole = replace(whole, role=Role.API, version=wish.edition.version, program=None, edition=wish.edition)
+    return _with_spare([replace(whole, zone=zone, count=placed.count(zone)) for zone in zones if zone in placed])
+
+
+def _seed(name: str) -> bytes:
+    group = group_of(name)
+    return (name if group is None else f"{group.service} {group.release}").encode()
 
 
 def _with_spare(shares: list[Share]) -> list[Share]:
@@ -138,4 +143,6 @@ def _spec(node_id: str, share: Share, region: str, data_dir: str, addresses: Add
         program=share.program,
         revision=share.revision,
         spare=share.spare,
+        code=share.edition.code if share.edition else "",
+        web=share.edition.web if share.edition else "",
     )

@@ -60,6 +60,19 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Edition:
+    """A version of one of the region's own roles other than the installed one; folders absolute.
+
+    `code` is a folder that holds the package `redqueen`, `web` one with the built web app; an empty
+    one is as installed.
+    """
+
+    version: str
+    code: str = ""
+    web: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSpec:
     """All that one node is told when it starts. `data_dir` is the region's folder, absolute.
 
@@ -82,6 +95,10 @@ class NodeSpec:
     program: Program | None = None
     revision: int = 0
     spare: bool = False
+    code: str = ""
+    """Of our own roles: the folder whose package `redqueen` runs; empty: the installed one."""
+    web: str = ""
+    """Of an api node: the folder of the web app that it serves; empty: the installed one."""
 
     @property
     def data_path(self) -> Path:

@@ -47,5 +47,12 @@ def make_services(node: Node) -> Services:
         clock=node.clock,
         emit=node.emit,
         public_url=url,
-        app_dir=PACKAGED_APP if PACKAGED_APP.is_dir() else _BUILT_APP,
+        app_dir=_app_dir(node.spec.web),
     )
+
+
+def _app_dir(edition: str) -> Path:
+    """Return the folder of the web app: this edition's own, what was packaged with the code, or the checkout's."""
+    if edition:
+        return Path(edition)
+    return PACKAGED_APP if PACKAGED_APP.is_dir() else _BUILT_APP

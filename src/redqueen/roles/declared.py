@@ -1,7 +1,7 @@
 """Declared services in the records: what the supervisor follows, what the API changes, what gateways route.
 
-One row a service, changed only if nobody else changed it meanwhile; one row for each of the
-region's own roles that was asked to restart. A revision counts the changes that need fresh
+One row a service or group, changed only if nobody else changed it meanwhile; one row for each of the
+region's own roles that was asked to restart, or runs another edition. A revision counts the changes that need fresh
 processes; another count or other routes do not. Enter at `RecordWishes`.
 """
 
@@ -15,10 +15,10 @@ import msgspec
 from redqueen.clock import Clock
 from redqueen.errors import Conflict, NotFound
 from redqueen.fleet.declared import ServiceFile, Wish, Wishes, same_process
-from redqueen.fleet.model import Role
+from redqueen.fleet.model import Edition, Role
 from redqueen.store.ports import ABSENT, Delete, Put, Record, Records
 
-_SERVICES, _RESTARTS = "fleet/services", "fleet/restarts"
+_SERVICES, _RESTARTS, _EDITIONS = "fleet/services", "fleet/restarts", "fleet/editions"
 _TRIES = 8
 _Done = TypeVar("_Done")
 
@@ -34,15 +34,23 @@ class RecordWishes:
         """Return all wishes of now, by name."""
         services = [_wish(row) for row in await self._records.scan(_SERVICES)]
         restarts = [(row.clustering, int(row.value)) for row in await self._records.scan(_RESTARTS)]
-        return Wishes(tuple(services), tuple(restarts))
+        editions = [
+            (row.clustering, msgspec.json.decode(row.value, type=Edition))
+            for row in await self._records.scan(_EDITIONS)
+        ]
+        return Wishes(tuple(services), tuple(restarts), tuple(editions))
 
-    async def declare(self, file: ServiceFile) -> Wish:
-        """Keep a service as it shall be from now on; the same again changes nothing. Raises Conflict."""
+    async def declare(self, file: ServiceFile, edition: Edition | None = None) -> Wish:
+        """Keep a service as it shall be from now on; the same again changes nothing. Raises Conflict.
+
+        With an `edition` it is a group of the region's own api role.
+        """
 
         def changed(known: Wish | None) -> Wish:
             if known is None:
-                return Wish(file, 1, int(self._clock.now() * 1000))
-            return Wish(file, known.revision + (not same_process(known.file, file)), known.since_ms)
+                return Wish(file, 1, int(self._clock.now() * 1000), edition)
+            same = same_process(known.file, file) and known.edition == edition
+            return Wish(file, known.revision + (not same), known.since_ms, edition)
 
         return await self._change(file.name, changed)
 
@@ -52,7 +60,7 @@ class RecordWishes:
         def changed(known: Wish | None) -> Wish:
             if known is None:
                 raise unknown(name)
-            return Wish(known.file, known.revision + 1, known.since_ms)
+            return Wish(known.file, known.revision + 1, known.since_ms, known.edition)
 
         return await self._change(name, changed)
 
@@ -66,6 +74,13 @@ class RecordWishes:
             return count if await self._records.put(_RESTARTS, change) else None
 
         return await _until_done(once)
+
+    async def set_edition(self, role: Role, edition: Edition | None) -> None:
+        """Let one of the region's own roles run another version from now on; None: the installed one."""
+        if edition is None:
+            await self._records.delete(_EDITIONS, Delete(role.value))
+        else:
+            await self._records.put(_EDITIONS, Put(role.value, msgspec.json.encode(edition)))
 
     async def remove(self, name: str, revision: int | None) -> None:
         """Forget a service, if it is still at `revision` (None: any). Raises NotFound, Conflict."""

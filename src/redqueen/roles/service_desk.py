@@ -1,15 +1,20 @@
 """What the API asks about services: the wishes beside what the fleet shows of them.
 
-Refuses what could not run on this machine or be routed beside the other services.
+Refuses what could not run on this machine or be routed beside the other services, and to change by
+hand what a release is changing: a group, or a service with a canary.
 """
 
 from __future__ import annotations
 
+import contextlib
+
 from redqueen.api import declarations
 from redqueen.api.ports import ServiceCard, ServiceInstance
+from redqueen.errors import Conflict, InvalidInput, NotFound
 from redqueen.fleet import living
 from redqueen.fleet.declared import ServiceFile, Wish, checked
 from redqueen.fleet.drivers.command import runnable
+from redqueen.fleet.groups import group_of
 from redqueen.fleet.model import NodeView, Role
 from redqueen.fleet.standing import standing
 from redqueen.roles.board import RecordBoard
@@ -28,7 +33,7 @@ class ServiceDesk:
         self._board = RecordBoard(node.stores.records)
 
     async def all(self) -> list[ServiceCard]:
-        """Return every declared service, by name."""
+        """Return every declared service by name, its groups behind it."""
         views = await self._views()
         return [self._card(wish, views) for wish in (await self._wishes.read()).services]
 
@@ -46,29 +51,65 @@ class ServiceDesk:
         """Keep a service as it shall be. Raises InvalidInput, Conflict."""
         source = f"service {file.name}"
         runnable(checked(file, source), source)
-        declarations.checked(file, source, (await self._wishes.read()).services)
+        known = (await self._wishes.read()).services
+        _refuse_under_trial(file.name, known)
+        declarations.checked(file, source, known)
         return self._card(await self._wishes.declare(file), await self._views())
 
     async def restart(self, name: str) -> ServiceCard:
-        """Replace every instance by a fresh one. Raises NotFound, Conflict."""
+        """Replace every instance by a fresh one. Raises NotFound, Conflict, InvalidInput for a group."""
+        _refuse_group(name)
         if name in (role.value for role in _OWN):
             return self._role_card(Role(name), await self._wishes.restart_role(Role(name)), await self._views())
         return self._card(await self._wishes.restart(name), await self._views())
 
     async def remove(self, name: str, revision: int | None) -> None:
-        """End a service, if it is still at that revision. Raises NotFound, Conflict."""
+        """End a service and what is kept warm of it, if it is still at that revision.
+
+        Raises NotFound, Conflict (also while a release of it is tried), InvalidInput for a group.
+        """
+        _refuse_group(name)
+        known = (await self._wishes.read()).services
+        _refuse_under_trial(name, known)
         await self._wishes.remove(name, revision)
+        for group in _groups(name, known):
+            with contextlib.suppress(NotFound):
+                await self._wishes.remove(group, None)
 
     async def _views(self) -> list[NodeView]:
         return living.checked(await self._board.read())
 
     def _card(self, wish: Wish, views: list[NodeView]) -> ServiceCard:
         wanted = wish.wanted(len(self._region.zones))
-        return _made(wish.file.name, wanted, wish.revision, _of(views, Role.SERVICE, wish.file.name), wish.file)
+        role = Role.API if wish.edition else Role.SERVICE
+        return _made(wish.file.name, wanted, wish.revision, _of(views, role, wish.file.name), wish.file)
 
     def _role_card(self, role: Role, revision: int, views: list[NodeView]) -> ServiceCard:
         wanted = int(getattr(self._region.counts, role.value))
         return _made(role.value, wanted, revision, _of(views, role, role.value), None)
+
+
+def _groups(service: str, known: tuple[Wish, ...]) -> list[str]:
+    found = [(wish.file.name, group_of(wish.file.name)) for wish in known]
+    return [name for name, group in found if group is not None and group.service == service]
+
+
+def _refuse_group(name: str) -> None:
+    if group_of(name) is not None:
+        raise InvalidInput(
+            "service.group", f"{name} is a release's group", why="its release decides about it", hint="See releases"
+        )
+
+
+def _refuse_under_trial(name: str, known: tuple[Wish, ...]) -> None:
+    tried = next((group for group in _groups(name, known) if not group.endswith("-warm")), None)
+    if tried is not None:
+        raise Conflict(
+            "service.under_trial",
+            f"A release of {name} is being tried",
+            why=f"the group {tried} compares it with what runs now",
+            hint=f"Wait for its verdict, or end it with: redqueen rollback {name}",
+        )
 
 
 def _of(views: list[NodeView], role: Role, service: str) -> list[NodeView]:
@@ -86,6 +127,7 @@ def _made(name: str, wanted: int, revision: int, views: list[NodeView], file: Se
         revision=revision,
         instances=[_instance(view, revision) for view in views],
         file=file,
+        group_of=group.service if (group := group_of(name)) is not None else "",
     )
 
 

@@ -2,8 +2,9 @@
 
 A node is `python -m redqueen.roles DATA/nodes/<id>/node.json` in a session of its own, with its
 output in DATA/logs/<id>.log, known again by pid and start time. It outlives whoever started it.
-Every process of a region carries a mark in its environment, so that one whose file was never
-written (its starter died in between) is found and adopted all the same. Enter at `LocalProcesses`.
+A node of another edition finds its folder of code first on the path. Every process of a region
+carries a mark in its environment, so that one whose file was never written (its starter died in
+between) is found and adopted all the same. Enter at `LocalProcesses`.
 """
 
 from __future__ import annotations
@@ -90,12 +91,21 @@ class LocalProcesses:
                 (path.parent / name).unlink(missing_ok=True)
             # A service's environment may hold secrets.
             write_json(path, spec, mode=0o600)
-            process = processes.spawn(self._argv(path), log=log, env=self._environment)
+            process = processes.spawn(self._argv(path), log=log, env=self._told(spec))
             nodefiles.write_process(self._data_dir, spec.node_id, process)
             _bound(spec, process)
         except OSError as error:
             raise Unavailable("fleet.start", f"Cannot start {spec.node_id}", why=str(error)) from error
         return process
+
+    def _told(self, spec: NodeSpec) -> dict[str, str]:
+        """Return the environment of a node; one of another edition must not find our package first.
+
+        PYTHONSAFEPATH: without it the starter's working directory would come before PYTHONPATH.
+        """
+        if not spec.code:
+            return self._environment
+        return {**self._environment, "PYTHONPATH": spec.code, "PYTHONSAFEPATH": "1"}
 
     def excess(self, spec: NodeSpec, process: ProcessId) -> str:
         """Say why one of our own nodes uses too much, empty if it does not; its engines are bounded themselves."""
