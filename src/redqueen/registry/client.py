@@ -166,10 +166,9 @@ async def watch(
         async with aclosing(_messages(client, urls, clock, emit, lambda: belief)) as messages:
             async for message in messages:
                 belief = following.step(belief, message, clock.monotonic(), grace_s=grace_s)
-                found = following.instances(belief)
-                if found != shown:
-                    shown = found
-                    yield found
+                if belief.instances != shown:
+                    shown = belief.instances
+                    yield shown
 
 
 async def _messages(

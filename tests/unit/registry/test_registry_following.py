@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redqueen.registry import calls, following, history, stream
+from redqueen.registry import calls, history, stream
 from redqueen.registry.following import Belief, step
 from redqueen.registry.ledger import Ledger
 from redqueen.registry.messages import BeatMessage, Changed, Full, Removed, decode_stream, encode
@@ -22,7 +22,7 @@ def full(epoch: str, *names: str, removed: tuple[str, ...] = ()) -> Full:
 
 
 def names(belief: Belief) -> list[str]:
-    return [i.instance_id for i in following.instances(belief)]
+    return [i.instance_id for i in belief.instances]
 
 
 def test_an_emptily_restarted_registry_does_not_empty_the_set_before_the_grace() -> None:
@@ -57,7 +57,7 @@ def test_a_full_set_of_the_same_registry_is_final_but_keeps_the_unconfirmed() ->
     assert names(belief) == ["a", "b"]
 
 
-@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sets(st.sampled_from("abc"))), max_size=8))
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sets(st.sampled_from("abcdefg"))), max_size=8))
 def test_no_restart_within_the_grace_ever_loses_an_instance(told: list[tuple[str, set[str]]]) -> None:
     belief = step(Belief(), full("first", "a", "b", "c"), 0.0)
     for number, (epoch, present) in enumerate(told):
@@ -114,7 +114,7 @@ def test_messages_survive_the_wire() -> None:
         assert decode_stream(encode(message).decode()) == message
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30), st.integers(0, 30))
+@given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.booleans()), max_size=30), st.integers(0, 30))
 def test_following_the_changes_gives_what_the_full_set_gives(steps: list[tuple[str, bool]], joined_at: int) -> None:
     ledger, belief = Ledger("here", at(0)), Belief()
     for number, (name, present) in enumerate(steps):
@@ -124,4 +124,4 @@ def test_following_the_changes_gives_what_the_full_set_gives(steps: list[tuple[s
             belief = step(belief, stream.tell(ledger, belief.epoch, belief.version), number / 10)
     belief = step(belief, stream.tell(ledger, belief.epoch, belief.version), 9.0)
     fresh = step(Belief(), stream.full(ledger), 9.0)
-    assert following.instances(belief) == following.instances(fresh)
+    assert belief.instances == fresh.instances
