@@ -1,0 +1,111 @@
+"""What delivery asks of the fleet, the trials, the flags and the disk; the composition root answers.
+
+Each may fail at any time (`RedQueenError`, `OSError`): the turn is then tried again, and every call
+may be repeated without doing more than once what it says. Enter at `DeliveryPorts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from redqueen.delivery.pins import Pins
+from redqueen.fleet.declared import ServiceFile, Wishes
+from redqueen.fleet.model import Edition, NodeView
+from redqueen.store.ports import Objects, Records
+from redqueen.trials.model import Status, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class TrialState:
+    """How a trial is now, and why."""
+
+    status: Status
+    because: str
+
+
+class FleetPort(Protocol):
+    """The processes of the region, by what is wished for and what is seen of them."""
+
+    async def wishes(self) -> Wishes:
+        """Return what shall run."""
+        ...
+
+    async def views(self) -> Sequence[NodeView]:
+        """Return what runs, each view checked against its process."""
+        ...
+
+    async def declare(self, file: ServiceFile, edition: Edition | None = None) -> None:
+        """Let a service or a group run as the file says; with an `edition` a group of the region's own api."""
+        ...
+
+    async def set_edition(self, service: str, edition: Edition | None) -> None:
+        """Let one of the region's own roles run another version; None: the installed one."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Let a service or a group run no more; no error when it does not."""
+        ...
+
+    def runnable(self, file: ServiceFile) -> None:
+        """Raise InvalidInput if this machine could not run it, naming the key."""
+        ...
+
+    def routable(self, file: ServiceFile, wishes: Wishes) -> None:
+        """Raise InvalidInput or Conflict if its routes cannot be beside the others'."""
+        ...
+
+
+class TrialsPort(Protocol):
+    """The trials that judge releases."""
+
+    async def start(self, trial: Trial) -> None:
+        """Begin a trial; the very same again changes nothing."""
+        ...
+
+    async def stop(self, trial_id: str, because: str, by: str) -> None:
+        """End a trial without a verdict; no error when it has ended."""
+        ...
+
+    async def state(self, trial_id: str) -> TrialState | None:
+        """Return how a trial is; None: there is none of this id."""
+        ...
+
+    async def report(self, trial_id: str, problem: str) -> None:
+        """Tell what no viewer can: a group that ended or fell ill. It can only harm the treatment."""
+        ...
+
+
+class FlagsPort(Protocol):
+    """The flags that are part of a release."""
+
+    async def put(self, flags: Mapping[str, Any], by: str) -> Mapping[str, Any]:
+        """Set flags to these values (None: no such flag); return what they were, for the way back."""
+        ...
+
+
+class FoldersPort(Protocol):
+    """Artifacts unpacked where nodes run them."""
+
+    async def unpacked(self, digest: str) -> Path:
+        """Return the folder of an artifact, unpacked whole and read-only. Raises NotFound, InvalidInput, Exhausted."""
+        ...
+
+    async def keep_only(self, digests: Collection[str]) -> None:
+        """Remove the folders of all other artifacts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPorts:
+    """All that delivery works with."""
+
+    records: Records
+    objects: Objects
+    pins: Pins
+    fleet: FleetPort
+    trials: TrialsPort
+    flags: FlagsPort
+    folders: FoldersPort
