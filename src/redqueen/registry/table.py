@@ -167,8 +167,11 @@ class Table:
             del self.apps[entry.identity.app]
 
     def owner(self, name: str) -> str:
-        """Tell whose a name (lower case) is: the region's, or his who registered it first; "" for nobody's."""
-        if name in self.reserved:
+        """Tell whose a name (lower case) is: the region's, or his who registered it first; "" for nobody's.
+
+        A group of a name that the region owns (`api--r3-canary`) is the region's too.
+        """
+        if name in self.reserved or name.partition("--")[0] in self.reserved:
             return REGION
         held = self._held.get(name)
         if not held:

@@ -216,3 +216,10 @@ def test_outcomes_say_whose_a_name_is() -> None:
     refused: Outcome = known.apply(Register(node()), NOW, LOCAL)
     assert "'orders' belongs to 'team-a'" in refused.because
     assert rights.names_of(node(vip="A, b", secure_vip="orders")) == ("orders", "a", "b")
+
+
+def test_a_group_of_a_name_that_the_region_owns_is_the_regions_too() -> None:
+    canary = Register(node("API--R3-CANARY"))
+    assert ledger().apply(canary, NOW, LOCAL).reply is Reply.REFUSED
+    assert ledger().apply(canary, NOW, REGIONS).reply is Reply.DONE
+    assert ledger().apply(Register(node("APIARY--R3")), NOW, LOCAL).reply is Reply.DONE
