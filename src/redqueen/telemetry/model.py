@@ -10,6 +10,7 @@ Values only. Enter at `Grant`, `PlayerEvent`, `SessionRow` and `FigureBin`.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -24,6 +25,12 @@ LATENCY_BOUNDS_MS = (
     0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10_000,
 )  # fmt: skip
 """Upper bounds of the gateways' latency histograms; one more bucket lies above the last."""
+
+
+Millis = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+"""At most a day."""
+Rate = Annotated[int, msgspec.Meta(ge=0, le=10_000_000_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 
 class Device(StrEnum):
@@ -48,8 +55,11 @@ class Kind(StrEnum):
     END = "end"
 
 
-class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A session as the region allowed it; signed, it is the session's token and travels with every event."""
+class Grant(msgspec.Struct, frozen=True):
+    """A session as the region allowed it; signed, it is the session's token and travels with every event.
+
+    Unknown fields are passed over: only this region signs, and its nodes may be of two versions.
+    """
 
     session: int
     """64 random bits."""
@@ -74,23 +84,23 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PlayerEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One event and the session's sums so far. Times in milliseconds by the player's steady clock, from `asked`."""
 
-    seq: int
+    seq: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     """1, 2, 3 … within the session."""
     kind: Kind
-    at_ms: int
-    delay_ms: int = -1
+    at_ms: Millis
+    delay_ms: Annotated[int, msgspec.Meta(ge=-1, le=86_400_000)] = -1
     """From asked to the first frame; -1: none yet."""
-    played_ms: int = 0
-    stalled_ms: int = 0
-    stalls: int = 0
-    errors: int = 0
-    bitrate_bps: int = 0
+    played_ms: Millis = 0
+    stalled_ms: Millis = 0
+    stalls: Count = 0
+    errors: Count = 0
+    bitrate_bps: Rate = 0
     """Of the rung now played."""
-    mean_bitrate_bps: int = 0
+    mean_bitrate_bps: Rate = 0
     """Over the time played so far."""
-    detail: str = ""
+    detail: Annotated[str, msgspec.Meta(max_length=200)] = ""
     """What failed, in the player's words; at most 200 characters."""
-    gateway: str = ""
+    gateway: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class SessionRow(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,39 @@
+"""What telemetry asks of the rest: which arms a viewer is in, and where Parquet files are kept.
+
+`Assignment` is answered by whoever runs the trials, from memory: a grant waits for nobody. Enter
+at `Assignment` and `AssignedViewer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedViewer:
+    """What assignment may know of a viewer."""
+
+    key: int
+    """64 bits, see `redqueen.viewers`."""
+    device: str = "other"
+    zone: str = ""
+    country: str = ""
+    returning: bool = False
+
+
+class Assignment(Protocol):
+    """The trials that viewers are assigned to by api nodes: flags and A/A; releases are the gateways'."""
+
+    def arms(self, viewer: AssignedViewer) -> Mapping[str, str]:
+        """Return the viewer's arm by trial, for each running trial that it is in; never blocks."""
+        ...
+
+
+class Unassigned:
+    """The assignment of a region in which nothing is tried."""
+
+    def arms(self, viewer: AssignedViewer) -> Mapping[str, str]:
+        """Return that the viewer is in no trial."""
+        return {}
