@@ -1,1 +1,1 @@
-"""Flags and A/B tests: values that differ between viewers, served by OFREP and judged as trials."""
+"""Flags, what they are for whom, and experiments with them."""
