@@ -146,7 +146,7 @@ def converted(raw: object, source: str) -> ServiceFile:
 
 def checked(file: ServiceFile, source: str) -> ServiceFile:
     """Return `file` if everything in it can be. Raises InvalidInput naming the key."""
-    wrong = _first_wrong(file)
+    wrong = first_wrong(file)
     if wrong is None:
         return file
     key, value, accepted = wrong
@@ -158,7 +158,8 @@ def same_process(one: ServiceFile, other: ServiceFile) -> bool:
     return one.program == other.program and one.version == other.version
 
 
-def _first_wrong(file: ServiceFile) -> tuple[str, object, str] | None:
+def first_wrong(file: ServiceFile) -> tuple[str, object, str] | None:
+    """Return the first key that cannot be: the key, its value and what is accepted; None: all can."""
     return _wrong_name(file) or _wrong_command(file) or _wrong_number(file) or _wrong_variable(file)
 
 
