@@ -2,8 +2,8 @@
 
 Viewers are drawn by two independent hashes into 2^20 buckets each: the layer's decides whether a
 trial may have them at all (trials of one layer never share a viewer), the trial's own decides the
-arm. The control is everybody eligible who is in no treatment. Only values. Enter at `Trial`,
-`Armed` (what nodes assign by) and `TrialRecord` (what is kept).
+arm. The control is everybody eligible who is in no treatment. Only values. Enter at `Trial` (what
+was planned) and `Armed` (what nodes assign by); what is kept while it runs is in `records.py`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class MetricPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     margin: float | None = None
     expected: float | None = None
     guardrail: bool | None = None
-    weight: float = 1.0
+    weight: float | None = None
+    goal: bool = False
+    """What the change shall better: a winner must be proven better here (at most one metric of a trial)."""
 
 
 class TrialArm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -125,6 +127,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """What is tried, in a maker's words."""
     salt: str
     layer: str
+    """Trials of one layer never share a viewer."""
     treatments: tuple[TrialArm, ...]
     metrics: tuple[MetricPlan, ...]
     steps: tuple[float, ...] = (0.05, 0.25, 0.5)
@@ -138,5 +141,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     alpha: float = 0.05
     audience: Audience = Audience()
     created_s: float = 0.0
+    layer_share: float = 1.0
+    """How much of the layer it takes, in (0, 1]."""
     for_ever: bool = False
     """A permanent A/A trial: it starts anew when its horizon is reached."""
