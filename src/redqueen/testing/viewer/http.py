@@ -3,7 +3,8 @@
 Decides when a connection is used again: up to six live ones to a host are kept, and a kept one
 that turns out to be closed is replaced by a fresh one without counting as a failure, as browsers
 do. Refuses answers that are not HTTP/1 and heads over 64 KiB. Bodies are read in big pieces and
-only kept when asked for, so that a hundred viewers cost little. Enter at `Browser.get`.
+only kept when asked for, so that a hundred viewers cost little. Cookies are the caller's: what the
+answer sets is in `Answer.cookies`. Enter at `Browser.get` and `Browser.send`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Answer:
     size_bytes: int
     seconds: float
     body: bytes = b""
+    cookies: tuple[str, ...] = ()
+    """The values of the answer's Set-Cookie headers."""
 
 
 class Unreachable(Exception):
@@ -64,13 +67,23 @@ class _Head:
     status: int
     headers: Mapping[str, str]
     keep: bool
+    cookies: tuple[str, ...]
 
 
 class Browser:
     """One viewer's connections; use as an async context manager."""
 
-    def __init__(self, policy: RetryPolicy, clock: Clock, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        clock: Clock,
+        *,
+        headers: Mapping[str, str] | None = None,
+        local_host: str | None = None,
+    ) -> None:
+        """Set `headers` on every request; connect from the address `local_host` (None: the system chooses)."""
         self._policy = policy
+        self._local_host = local_host
         self._clock = clock
         self._headers = dict(headers or {})
         self._idle: dict[_Origin, list[_Connection]] = {}
@@ -105,8 +118,22 @@ class Browser:
             raise TooSlow(f"no complete answer within {self._policy.timeout_s:g} s") from error
         raise Unreachable("more than five redirects")
 
+    async def send(
+        self, method: str, url: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Ask `method url` once and keep the answer's body. Raises Unreachable, TooSlow, InvalidInput."""
+        origin, request = _request(url, None, {**self._headers, **(headers or {})}, method, body)
+        try:
+            with anyio.fail_after(self._policy.timeout_s):
+                return await self._asked(origin, request, url, True, self._clock.monotonic())
+        except TimeoutError as error:
+            raise TooSlow(f"no complete answer within {self._policy.timeout_s:g} s") from error
+
     async def _once(self, url: str, part: ByteRange | None, keep_body: bool, started: float) -> Answer:
         origin, request = _request(url, part, self._headers)
+        return await self._asked(origin, request, url, keep_body, started)
+
+    async def _asked(self, origin: _Origin, request: bytes, url: str, keep_body: bool, started: float) -> Answer:
         while True:
             connection = await self._connection(origin)
             try:
@@ -139,8 +166,10 @@ class Browser:
         try:
             with anyio.fail_after(self._policy.connection_timeout_s):
                 if origin.scheme == "https":
-                    return await anyio.connect_tcp(origin.host, origin.port, tls=True, tls_standard_compatible=False)
-                return await anyio.connect_tcp(origin.host, origin.port)
+                    return await anyio.connect_tcp(
+                        origin.host, origin.port, local_host=self._local_host, tls=True, tls_standard_compatible=False
+                    )
+                return await anyio.connect_tcp(origin.host, origin.port, local_host=self._local_host)
         except TimeoutError as error:
             raise TooSlow(f"{origin.host}:{origin.port} did not accept a connection") from error
 
@@ -158,7 +187,7 @@ class Browser:
         except TimeoutError as error:
             raise TooSlow("the answer stopped coming") from error
         seconds = self._clock.monotonic() - started
-        return Answer(url, head.status, head.headers, size, seconds, body), head.keep
+        return Answer(url, head.status, head.headers, size, seconds, body, head.cookies), head.keep
 
     async def _give_back(self, origin: _Origin, connection: _Connection, keep: bool) -> None:
         kept = self._idle.setdefault(origin, [])
@@ -265,7 +294,9 @@ def _keep(into: bytearray | None, piece: bytes) -> None:
     into += piece
 
 
-def _request(url: str, part: ByteRange | None, headers: Mapping[str, str]) -> tuple[_Origin, bytes]:
+def _request(
+    url: str, part: ByteRange | None, headers: Mapping[str, str], method: str = "GET", content: bytes = b""
+) -> tuple[_Origin, bytes]:
     pieces = urlsplit(url)
     try:
         port = pieces.port or (443 if pieces.scheme == "https" else 80)
@@ -279,12 +310,14 @@ def _request(url: str, part: ByteRange | None, headers: Mapping[str, str]) -> tu
             hint="Give the address of a master playlist, such as `redqueen play-link` prints",
         )
     path = quote(pieces.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{pieces.query}" if pieces.query else "")
-    lines = [f"GET {path} HTTP/1.1", f"Host: {pieces.netloc.rpartition('@')[2]}", "Accept: */*"]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {pieces.netloc.rpartition('@')[2]}", "Accept: */*"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if part is not None:
         lines.append(f"Range: bytes={part.start}-{part.start + part.length - 1}")
+    if content or method in ("POST", "PUT"):
+        lines.append(f"Content-Length: {len(content)}")
     text = "\r\n".join(lines)
-    return _Origin(pieces.scheme, pieces.hostname, port), text.encode("latin-1", "replace") + b"\r\n\r\n"
+    return _Origin(pieces.scheme, pieces.hostname, port), text.encode("latin-1", "replace") + b"\r\n\r\n" + content
 
 
 def _parsed(head: bytes) -> _Head:
@@ -292,8 +325,10 @@ def _parsed(head: bytes) -> _Head:
     version, _, status = first.partition(" ")
     if not version.startswith("HTTP/1.") or not status[:3].isdigit():
         raise ValueError(f"not an HTTP/1 answer: {first[:60]!r}")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+    pairs = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in rest)]
+    headers = dict(pairs)
+    cookies = tuple(value for name, value in pairs if name == "set-cookie")
     delimited = "content-length" in headers or "transfer-encoding" in headers or status[:3] in ("204", "304")
     wish = headers.get("connection", "").lower()
     keep = delimited and "close" not in wish and (version != "HTTP/1.0" or "keep-alive" in wish)
-    return _Head(int(status[:3]), headers, keep)
+    return _Head(int(status[:3]), headers, keep, cookies)
