@@ -20,6 +20,7 @@ from redqueen.events import Event
 from redqueen.fleet.declared import ServiceFile
 from redqueen.fleet.rotation import LogQuery
 from redqueen.playback.service import Playback
+from redqueen.store.audit import Audit
 from redqueen.store.drivers.objects import ObstoreObjects
 from redqueen.store.ports import Records
 
@@ -163,6 +164,17 @@ def build(
     playback = Playback(records, clock, accounts.media, public_url=public_url, link_ttl_s=3600)
     app = folder / "app"
     services = Services(
-        accounts, catalogue, playback, uploads, studio, fleet, declared, clock, events.append, public_url, app_dir=app
+        accounts=accounts,
+        catalogue=catalogue,
+        playback=playback,
+        uploads=uploads,
+        studio=studio,
+        fleet=fleet,
+        declared=declared,
+        audit=Audit(records, clock),
+        clock=clock,
+        emit=events.append,
+        public_url=public_url,
+        app_dir=app,
     )
     return Region(services, studio, fleet, records, objects, folder, events)

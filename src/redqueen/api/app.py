@@ -19,6 +19,7 @@ from litestar.params import FromPath
 import redqueen
 from redqueen.accounts.model import Identity
 from redqueen.api import (
+    audit,
     declared,
     errors,
     fleet,
@@ -62,6 +63,7 @@ def create_app(services: Services) -> Litestar:
             *uploads.ROUTES,
             *fleet.ROUTES,
             *declared.ROUTES,
+            *audit.ROUTES,
             *health.ROUTES,
         ],
         guards=[guards.require_identity],

@@ -13,6 +13,8 @@ from litestar import delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from redqueen.accounts.model import Identity
+from redqueen.api.audit import noted
 from redqueen.api.ports import ServiceCard
 from redqueen.api.services import Services
 from redqueen.errors import InvalidInput
@@ -38,13 +40,20 @@ async def one(name: FromPath[str], services: NamedDependency[Services]) -> Servi
 
 
 @put("/services/{name:str}", status_code=200, opt={"owner": True}, operation_id="declareService", tags=["services"])
-async def declare(name: FromPath[str], data: JSONBody[ServiceFile], services: NamedDependency[Services]) -> ServiceCard:
+async def declare(
+    name: FromPath[str],
+    data: JSONBody[ServiceFile],
+    identity: NamedDependency[Identity],
+    services: NamedDependency[Services],
+) -> ServiceCard:
     """Declare a service, or change it: instances are replaced one by one, without a lost request."""
     if data.name != name:
         raise InvalidInput(
             "service.file", f"name = {data.name!r}", why=f"it must be {name}, as in the address", hint="Change one"
         )
-    return await services.declared.declare(data)
+    card = await services.declared.declare(data)
+    await noted(services, identity, "declare", f"service {name}", f"revision {card.revision}")
+    return card
 
 
 @post(
@@ -54,19 +63,25 @@ async def declare(name: FromPath[str], data: JSONBody[ServiceFile], services: Na
     operation_id="restartService",
     tags=["services"],
 )
-async def restart(name: FromPath[str], services: NamedDependency[Services]) -> ServiceCard:
+async def restart(
+    name: FromPath[str], identity: NamedDependency[Identity], services: NamedDependency[Services]
+) -> ServiceCard:
     """Replace every instance by a fresh one, one by one, without a lost request."""
-    return await services.declared.restart(name)
+    card = await services.declared.restart(name)
+    await noted(services, identity, "restart", f"service {name}")
+    return card
 
 
 @delete("/services/{name:str}", opt={"owner": True}, operation_id="removeService", tags=["services"])
 async def remove(
     name: FromPath[str],
+    identity: NamedDependency[Identity],
     services: NamedDependency[Services],
     revision: Annotated[int | None, QueryParameter(description="Only if it is still at this revision")] = None,
 ) -> None:
     """End a service: its routes go, its instances drain and leave."""
     await services.declared.remove(name, revision)
+    await noted(services, identity, "remove", f"service {name}")
 
 
 ROUTES = [every, one, declare, restart, remove]

@@ -11,6 +11,8 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from redqueen.accounts.model import Identity
+from redqueen.api.audit import noted
 from redqueen.api.ports import FleetPicture, LogLine
 from redqueen.api.services import Services
 from redqueen.errors import InvalidInput
@@ -33,9 +35,12 @@ async def view(services: NamedDependency[Services]) -> FleetPicture:
 
 
 @post("/fleet/nodes/{node_id:str}/kill", status_code=202, opt={"owner": True}, operation_id="killNode", tags=["fleet"])
-async def kill(node_id: FromPath[str], services: NamedDependency[Services]) -> None:
+async def kill(
+    node_id: FromPath[str], identity: NamedDependency[Identity], services: NamedDependency[Services]
+) -> None:
     """End exactly that process at once (SIGKILL), to see the region go on."""
     await services.fleet.kill(_name("node", node_id))
+    await noted(services, identity, "kill", f"node {node_id}")
 
 
 @get("/fleet/logs", opt={"owner": True}, operation_id="getLogs", tags=["fleet"])

@@ -12,6 +12,7 @@ from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.events import Emit
 from redqueen.playback.service import Playback
+from redqueen.store.audit import Audit
 
 PACKAGED_APP = Path(__file__).with_name("app")
 """Where the built web app lies in an installed wheel."""
@@ -28,6 +29,7 @@ class Services:
     studio: StudioPort
     fleet: FleetPort
     declared: ServicesPort
+    audit: Audit
     clock: Clock
     emit: Emit
     public_url: str

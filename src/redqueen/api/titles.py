@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from redqueen.accounts.model import Identity
+from redqueen.api.audit import noted
 from redqueen.api.schemas import TitleCard, TitleChange, TitlePage, card
 from redqueen.api.services import Services
 from redqueen.catalogue.model import Title
@@ -49,6 +50,7 @@ async def change_title(
 ) -> TitleCard:
     """Change a title's name or description."""
     changed = await services.catalogue.describe(title.id, data.title, data.description)
+    await noted(services, identity, "describe", f"title {title.id}")
     return card(changed, _position(await services.playback.progress(identity.account.id, title.id)))
 
 
@@ -61,6 +63,7 @@ async def remove_title(
     await services.catalogue.delete(title.id)
     await services.studio.remove(title.id)
     await services.playback.forget(identity.account.id, title.id)
+    await noted(services, identity, "remove", f"title {title.id}", title.title)
 
 
 def _position(progress: Progress | None) -> float:

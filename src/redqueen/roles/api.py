@@ -14,6 +14,7 @@ from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.roles.service_desk import ServiceDesk
 from redqueen.serving import serving
+from redqueen.store.audit import Audit
 
 _LINGER_S = 1.0
 _BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
@@ -44,6 +45,7 @@ def make_services(node: Node) -> Services:
         studio=product.desk,
         fleet=FleetDesk(node, url),
         declared=ServiceDesk(node),
+        audit=Audit(node.stores.records, node.clock),
         clock=node.clock,
         emit=node.emit,
         public_url=url,

@@ -46,12 +46,15 @@ class Audit:
         self._records = records
         self._clock = clock
         self._months: set[str] = set()
+        self._last_us = 0
 
     async def note(self, who: str, what: str, subject: str, because: str = "") -> AuditLine:
         """Add a line; texts are cut at 2000 characters."""
         at_s = self._clock.now()
         month = datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m")
-        key = f"{month}/{round(at_s * 1000):015d}-{secrets.token_hex(4)}"
+        # Two lines of one moment stay in the order in which they were written here.
+        self._last_us = max(self._last_us + 1, round(at_s * 1e6))
+        key = f"{month}/{self._last_us:018d}-{secrets.token_hex(4)}"
         texts = [text[:_TEXT_CHARS] for text in (who, what, subject, because)]
         line = AuditLine(key, at_s, *texts)
         if month not in self._months:
