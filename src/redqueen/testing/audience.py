@@ -70,7 +70,7 @@ class Tally:
     ungranted: int = 0
     told: int = 0
     acknowledged: int = 0
-    resent: int = 0
+    failed_sends: int = 0
     refused: list[str] = field(default_factory=list[str])
     """What the region called wrong of events, at most 20."""
 
@@ -191,7 +191,7 @@ class Audience:
             tally = self.tally
             tally.told += teller.told
             tally.acknowledged += teller.acknowledged
-            tally.resent += teller.resent
+            tally.failed_sends += teller.failed_sends
             if teller.refused and len(tally.refused) < 20:
                 tally.refused.append(teller.refused)
 

@@ -79,8 +79,8 @@ class Teller:
     waiting: list[PlayerEvent] = field(default_factory=list[PlayerEvent])
     told: int = 0
     acknowledged: int = 0
-    resent: int = 0
-    """Requests that had to be sent again."""
+    failed_sends: int = 0
+    """Requests that were not acknowledged; what they carried is sent again."""
     refused: str = ""
     """What the region said was wrong."""
 
@@ -121,10 +121,10 @@ class Teller:
             if wait_s is None:
                 self.waiting = self.waiting[len(batch) :]
                 continue
+            self.failed_sends += 1
             pause_s = max(wait_s, min(pause_s * 1.7, 5.0))
             if self.clock.monotonic() + pause_s > ends_at:
                 return False
-            self.resent += 1
             await self.clock.sleep(pause_s)
         return not self.waiting
 
