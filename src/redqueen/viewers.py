@@ -42,5 +42,5 @@ def verified(secret: bytes, cookie: str) -> int | None:
 
 def _mac(secret: bytes, viewer: int) -> str:
     # The digest as an integer, written big-endian like the viewer, is what scripts compute too.
-    digest = cast(int, siphash24(viewer.to_bytes(8, "big"), key=secret).intdigest())  # pyright: ignore[reportUnknownMemberType]
-    return f"{digest:016x}"
+    digest = cast(bytes, siphash24(viewer.to_bytes(8, "big"), key=secret).digest())  # pyright: ignore[reportUnknownMemberType]
+    return f"{int.from_bytes(digest, 'little'):016x}"
