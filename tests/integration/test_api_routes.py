@@ -16,6 +16,7 @@ from redqueen.api.app import create_app
 from redqueen.catalogue.model import Facts, Failure, Rung
 from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.testing.clock import VirtualClock
+from redqueen.viewers import COOKIE, mint, verified
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +70,8 @@ async def test_a_link_signs_in_once_with_careful_cookies(tmp_path: Path) -> None
         answer = await client.post("/api/v1/session", json={"link_token": token})
         assert answer.status_code == 200
         assert answer.json() == {"account": {"id": OWNER_ID, "name": "owner", "role": "owner"}}
-        session, media = sorted(answer.headers.get_list("set-cookie"), key=lambda line: "rq_media" in line)
+        media, session, viewer = sorted(answer.headers.get_list("set-cookie"))
+        assert all(flag in viewer for flag in ("rq_viewer=", "HttpOnly", "SameSite=lax", "Path=/", "Max-Age=31536000"))
         assert all(flag in session for flag in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age=2592000"))
         assert all(flag in media for flag in ("HttpOnly", "SameSite=lax", "Path=/media", "Max-Age=43200"))
         assert "Secure" not in session
@@ -79,6 +81,28 @@ async def test_a_link_signs_in_once_with_careful_cookies(tmp_path: Path) -> None
         mine = await client.get("/api/v1/session")
         assert mine.status_code == 200
         assert "rq_media=" in mine.headers["set-cookie"]
+        assert "rq_viewer=" not in mine.headers["set-cookie"], "who is known is left as he is"
+
+
+async def test_a_viewer_is_who_the_cookie_says_else_who_the_gateway_says_else_new(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (client, region, _):
+        secret = await region.services.accounts.viewers.secret()
+        address = f"/api/v1/titles/{await a_title(region)}/playback"
+
+        async def set_cookie(**headers: str) -> str:
+            client.cookies.clear()
+            answer = await client.get(address, headers={**BEARER, **headers})
+            assert answer.status_code == 200
+            return answer.headers.get("set-cookie", "")
+
+        mine = f"{COOKIE}={mint(secret, 7)}"
+        assert await set_cookie(cookie=mine) == ""
+        assert await set_cookie(**{"x-rq-viewer": "00000000000000ff"}) == ""
+        forged = (f"{COOKIE}={mint(bytes(16), 7)}", f"{mine}; {mine}", f"{mine}0", f"{COOKIE}={'x' * 8192}")
+        for bad in (*forged, ""):
+            sent = await set_cookie(cookie=bad, **{"x-rq-viewer": "7"})
+            value = sent.partition(";")[0].partition("=")[2]
+            assert verified(secret, value) not in (None, 7), bad
 
 
 async def test_cookies_are_secure_where_the_public_address_is_https(tmp_path: Path) -> None:

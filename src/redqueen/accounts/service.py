@@ -17,6 +17,7 @@ from redqueen.accounts import attempts, tokens
 from redqueen.accounts.keys import MediaKeys
 from redqueen.accounts.model import OWNER_ID, Account, Identity, Link, Proof, Role, Session, SignedIn
 from redqueen.accounts.passwords import Passwords, check
+from redqueen.accounts.viewer_keys import ViewerKeys
 from redqueen.clock import Clock
 from redqueen.errors import Conflict, Forbidden, NotFound, Unauthorized, Unavailable
 from redqueen.store.ports import ABSENT, Delete, Put, Records
@@ -34,13 +35,14 @@ _ATTEMPTS = "accounts/attempts"
 
 
 class Accounts:
-    """The people of a region and their proofs; `media` signs rights to films."""
+    """The people of a region and their proofs; `media` signs rights to films, `viewers` knows browsers again."""
 
     def __init__(self, records: Records, clock: Clock, passwords: Passwords | None = None) -> None:
         self._records = records
         self._clock = clock
         self._passwords = passwords or Passwords()
         self.media = MediaKeys(records, clock)
+        self.viewers = ViewerKeys(records, clock)
 
     async def ensure_owner(self) -> Account:
         """Return the owner's account; make it when the region is new. Safe to call from many nodes."""

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from litestar import get, post, put
+from typing import Any
+
+from litestar import Request, Response, get, post, put
+from litestar.datastructures import State as AppState
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from redqueen.accounts.model import Identity
 from redqueen.api.schemas import LinkWish, PlaybackInfo, PlayLinkCard, Position, SubtitleTrack, moment
 from redqueen.api.services import Services
+from redqueen.api.viewer_cookie import known_viewer
 from redqueen.catalogue.model import State, Title
 from redqueen.playback.model import media_path, subtitle_path
 
 
 @get("/titles/{title_id:str}/playback", operation_id="getPlayback", tags=["playback"])
 async def playback(
-    title: NamedDependency[Title], identity: NamedDependency[Identity], services: NamedDependency[Services]
-) -> PlaybackInfo:
+    request: Request[Any, Any, AppState],
+    title: NamedDependency[Title],
+    identity: NamedDependency[Identity],
+    services: NamedDependency[Services],
+) -> Response[PlaybackInfo]:
     """Return what a player with the media cookie needs."""
     progress = await services.playback.progress(identity.account.id, title.id)
     tracks = [
         SubtitleTrack(lang=track.lang, label=track.label, url=subtitle_path(title.id, track.lang))
         for track in title.subtitles
     ]
-    return PlaybackInfo(
+    info = PlaybackInfo(
         state=title.state.value,
         hls=media_path(title.id, title.hls),
         dash=media_path(title.id, title.dash),
@@ -33,6 +40,7 @@ async def playback(
         subtitles=tracks,
         complete=title.state is State.COMPLETE,
     )
+    return await known_viewer(request, services, Response(info))
 
 
 @put("/titles/{title_id:str}/progress", status_code=204, operation_id="setProgress", tags=["playback"])

@@ -20,6 +20,7 @@ from redqueen.accounts.tokens import ALL_TITLES
 from redqueen.api.guards import SESSION_COOKIE
 from redqueen.api.schemas import NewPassword, SessionCard, SignIn, SignInLink, account_card, moment
 from redqueen.api.services import Services
+from redqueen.api.viewer_cookie import known_viewer
 from redqueen.errors import InvalidInput
 
 _T = TypeVar("_T")
@@ -30,10 +31,13 @@ MEDIA_TTL_S = 43_200
 
 
 @post("/session", status_code=200, opt={"public": True}, operation_id="signIn", tags=["session"])
-async def sign_in(data: JSONBody[SignIn], services: NamedDependency[Services]) -> Response[SessionCard]:
+async def sign_in(
+    data: JSONBody[SignIn], request: Request[Any, Any, State], services: NamedDependency[Services]
+) -> Response[SessionCard]:
     """Sign in with a one-time link's token, or with name and password."""
     signed_in = await _signed_in(services, data)
-    return _with_cookies(Response(account_card(signed_in.account)), await _session_cookies(services, signed_in))
+    answer = _with_cookies(Response(account_card(signed_in.account)), await _session_cookies(services, signed_in))
+    return await known_viewer(request, services, answer)
 
 
 @get("/session", operation_id="getSession", tags=["session"])
@@ -42,7 +46,8 @@ async def who(
 ) -> Response[SessionCard]:
     """Return who is signed in, and renew the right to films that the browser holds."""
     cookies = [await _media_cookie(services)] if SESSION_COOKIE in request.cookies else []
-    return _with_cookies(Response(account_card(identity.account)), cookies)
+    answer = _with_cookies(Response(account_card(identity.account)), cookies)
+    return await known_viewer(request, services, answer)
 
 
 @delete("/session", operation_id="signOut", tags=["session"])

@@ -250,6 +250,10 @@ class _Agent:
             watched_services=self._watched_services,
             tls=settings.tls,
             tls_pair=routes.tls_pair,
+            trials=routes.trials,
+            pins=routes.pins,
+            viewer_secret=routes.viewer_secret,
+            latency_bounds_ms=settings.latency_bounds_ms,
         )
 
     def _compile(self, endpoints: tuple[Endpoint, ...], routes: RouteInputs) -> Snapshot | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from redqueen.errors import InvalidInput
 from redqueen.gateway.model import Cors, LeftOut, Policy, Redirect, Route, ServicePolicy
 
-OWN_PATHS = ("/api", "/assets", "/console", "/sign-in", "/title", "/watch")
+OWN_PATHS = ("/api", "/assets", "/console", "/metrics", "/ofrep", "/sign-in", "/telemetry", "/title", "/watch")
 """The region's own API and web app: on its own hosts no declared route may lie here."""
 MOST_ITEMS = 50
 """Hosts, headers or origins of one route."""

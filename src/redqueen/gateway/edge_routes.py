@@ -3,7 +3,8 @@
 Paths with two readings are refused first, never repaired. Then, on the front door's own hosts,
 media: one route opens the folder and demands the token, so that no spelling of a path can have one
 without the other. Then the services' routes in the order of `claims.settle`. A host that routes
-name answers with these alone: neither media nor the region's own pages are there.
+name answers with these alone: neither media nor the region's own pages are there. What only nodes
+may ask of each other is not found from outside.
 Enter at `route_configuration`.
 """
 
@@ -22,6 +23,10 @@ NAME = "front-door"
 # Empty and dot segments, backslashes; the same and NUL in percent signs; encoded percent signs.
 _TWO_READINGS = r".*(?://|/\.\.?(?:/.*)?$|\\|%(?:00|25|2[eEfF]|5[cC])).*"
 REFUSED: dict[str, Any] = {"match": {"safe_regex": {"regex": _TWO_READINGS}}, "direct_response": {"status": 400}}
+# What nodes tell each other and whoever watches them: they ask each node, and nobody asks through the door. Services
+# decode percent signs, which no path of the region's own has there: such a spelling is found nowhere either.
+_INSIDE = r"/(?:metrics|telemetry/v1/(?:sessions|figures))(?:/.*)?|/(?:telemetry/.*|[^/]*)%.*"
+_NOT_FROM_OUTSIDE: dict[str, Any] = {"match": {"safe_regex": {"regex": _INSIDE}}, "direct_response": {"status": 404}}
 _NO_MEDIA_HERE = {"match": {"safe_regex": {"regex": "/(?:media|v)(?:/.*)?"}}, "direct_response": {"status": 404}}
 
 
@@ -41,7 +46,7 @@ def route_configuration(
         {"name": f"own-{host}", "domains": [host], "routes": [REFUSED, _NO_MEDIA_HERE, *_entries(routes, encoded)]}
         for host, routes in _by_host(settled)
     ]
-    region = [REFUSED, *media_routes(media_root, has_keys), *_entries(own, encoded)]
+    region = [REFUSED, *media_routes(media_root, has_keys), _NOT_FROM_OUTSIDE, *_entries(own, encoded)]
     return {
         "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": NAME,

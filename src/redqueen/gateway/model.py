@@ -167,6 +167,8 @@ class Route:
     """Who wrote it; such a route is left out when it cannot be compiled, the region's own must compile."""
     since_ms: int = 0
     """When it was declared (Unix time): of two routes with one claim the earlier stands."""
+    tells_zone: bool = False
+    """Whether the service is told the zone of the gateway that the request came by (`x-rq-zone`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +187,35 @@ class MediaKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmRange:
+    """An arm's viewers, by the trial's own hash in [first, last) of 2^20, and the service that answers them."""
+
+    name: str
+    first: int
+    last: int
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTrial:
+    """A trial of a service's release: who is in it (by the layer's hash), and who of these in which arm.
+
+    `zones` names the gateways' zones whose viewers may be in it; empty: all.
+    """
+
+    trial: str
+    service: str
+    salt: int
+    layer_salt: int
+    layer_first: int
+    layer_last: int
+    arms: tuple[ArmRange, ...]
+    zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RouteInputs:
-    """What the product decides about a gateway: its routes and the media keys."""
+    """What the product decides about a gateway: its routes, what is tried on whom, and the keys."""
 
     routes: tuple[Route, ...]
     media: MediaKeys = MediaKeys()
@@ -194,6 +223,11 @@ class RouteInputs:
     services: tuple[Service, ...] = ()
     own_hosts: tuple[str, ...] = ()
     """Names of the front door itself, which no declared route may take."""
+    trials: tuple[ServiceTrial, ...] = ()
+    pins: tuple[tuple[str, str], ...] = ()
+    """Service and the group of nodes that answers all its requests instead: a rollback that needs no start."""
+    viewer_secret: bytes = field(default=b"", repr=False)
+    """What viewers' cookies are checked with, 16 bytes; empty: nobody is in a trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +250,11 @@ class Inputs:
     """Services whose endpoints are a file of their own; those of further ones lie with their clusters."""
     tls: TlsEdge | None = None
     tls_pair: TlsPair | None = None
+    trials: tuple[ServiceTrial, ...] = ()
+    pins: tuple[tuple[str, str], ...] = ()
+    viewer_secret: bytes = field(default=b"", repr=False)
+    latency_bounds_ms: tuple[float, ...] = ()
+    """Upper bounds of the latency histograms; empty: Envoy's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +294,7 @@ class GatewaySettings:
     handover_s: float = 15.0
     """Seconds that a replaced Envoy has beyond the drain to finish what it has begun."""
     tls: TlsEdge | None = None
+    latency_bounds_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

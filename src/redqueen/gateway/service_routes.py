@@ -23,6 +23,8 @@ _EVENT_STREAM = {"name": "accept", "string_match": {"contains": "text/event-stre
 # Any try: the node was never reached. Safe methods: also when it died or answered that it cannot.
 _RETRY_UNSEEN = "connect-failure,refused-stream,reset-before-request"
 _RETRY_SAFE = "connect-failure,refused-stream,reset,retriable-status-codes"
+# From the gateway's own bootstrap, so that a route's entries are the same in every zone.
+_OWN_ZONE = "%CEL(xds.node.locality.zone)%"
 
 
 def entries(route: Route, zone: ZoneChoice = ZoneChoice.PREFER) -> list[dict[str, Any]]:
@@ -206,8 +208,11 @@ def _headers(route: Route) -> dict[str, Any]:
     seen = dict(route.policy.request_headers)
     if route.rewrite:
         seen["x-forwarded-prefix"] = route.prefix.rstrip("/")
-    if seen:
-        found["request_headers_to_add"] = [_set(*pair, "OVERWRITE_IF_EXISTS_OR_ADD") for pair in seen.items()]
+    told = [_set(*pair, "OVERWRITE_IF_EXISTS_OR_ADD") for pair in seen.items()]
+    if route.tells_zone:
+        told.append({**header("x-rq-zone", _OWN_ZONE), "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"})
+    if told:
+        found["request_headers_to_add"] = told
     if route.policy.response_headers:
         found["response_headers_to_add"] = [_set(*pair, "ADD_IF_ABSENT") for pair in route.policy.response_headers]
     return found

@@ -1,0 +1,64 @@
+"""Who a request's viewer is to trials, and the cookie that keeps it so.
+
+The cookie decides; where there is none that this region made, the gateway's word (it has just made
+one, and sends the cookie itself); else a new viewer is made here. Two cookies of the name are none:
+nobody shall lay another beside a viewer's own. Enter at `viewer_of`, `keep_viewer`, `known_viewer`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+from litestar import Request, Response
+from litestar.datastructures import Cookie, State
+
+from redqueen import viewers
+from redqueen.api.services import Services
+
+VIEWER_HEADER = "x-rq-viewer"
+"""Set by gateways for services under trial; what a client sends under this name never arrives."""
+_HEX = re.compile(r"[0-9a-f]{16}")
+_T = TypeVar("_T")
+
+
+async def viewer_of(request: Request[Any, Any, State], services: Services) -> tuple[int, str | None]:
+    """Return whose request it is, in [0, 2^64), and the value of the cookie to send if there is need of one."""
+    secret = await services.accounts.viewers.secret()
+    known = viewers.verified(secret, _sent(request))
+    if known is not None:
+        return known, None
+    told = request.headers.get(VIEWER_HEADER, "")
+    if _HEX.fullmatch(told):
+        return int(told, 16), None
+    viewer = viewers.new_viewer()
+    return viewer, viewers.mint(secret, viewer)
+
+
+def keep_viewer(response: Response[_T], services: Services, cookie: str | None) -> Response[_T]:
+    """Send a viewer's cookie with an answer; None sends nothing."""
+    if cookie is not None:
+        response.set_cookie(
+            Cookie(
+                key=viewers.COOKIE,
+                value=cookie,
+                path="/",
+                max_age=viewers.COOKIE_AGE_S,
+                httponly=True,
+                secure=services.secure,
+                samesite="lax",
+            )
+        )
+    return response
+
+
+async def known_viewer(request: Request[Any, Any, State], services: Services, response: Response[_T]) -> Response[_T]:
+    """See to it that whoever gets this answer is known again."""
+    _, cookie = await viewer_of(request, services)
+    return keep_viewer(response, services, cookie)
+
+
+def _sent(request: Request[Any, Any, State]) -> str:
+    pairs = (part.strip().partition("=") for line in request.headers.getall("cookie", []) for part in line.split(";"))
+    found = [value for name, _, value in pairs if name == viewers.COOKIE]
+    return found[0] if len(found) == 1 else ""
