@@ -1,0 +1,187 @@
+"""Ships five versions of a service to a running region while emulated viewers watch, and counts whom each harmed.
+
+One version doubles failed starts, one delays plays by a fifth, one answers 500 to 2% of requests, one
+is slow on televisions only, one is harmless. Each is shipped as a maker ships it, tried on viewers
+who pass the gateways, judged by their players' events. Beside it: what a roll-out by steps of 5%
+and fixed thresholds does to the same plays (`threshold_rollout.py`). Bars: no bad version is
+promoted, no harmless one rolled back, and at most a third as many viewers are harmed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from record import Bar, publish, stop
+from redqueen.cli.client import read_credentials
+from redqueen.testing.audience import Attendance, Audience, Tally, attending
+from redqueen.testing.region import Region, borrowed_or_own
+from shipped.door import FAULTS
+from threshold_rollout import RolledOut, rolled_out
+
+DOOR = Path(__file__).resolve().parent / "shipped" / "door.py"
+HARMLESS = "none"
+VERDICT_S = 2400.0
+SETTLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What became of one version; times in seconds from the command's start."""
+
+    fault: str
+    verdict: str
+    because: str
+    first_viewer_s: float
+    verdict_s: float
+    plays: int
+    """On the canary."""
+    harmed: int
+    """Plays that the version made worse, until it was gone."""
+    guilty: list[str]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Ship every version so often; return 0 when every bar was met."""
+    options = _options(argv)
+    if not DOOR.is_file():
+        return stop("bench/shipped/door.py is missing")
+    attendance = Attendance(
+        viewers=options.viewers, starts_per_minute=options.rate, paths=("/door/{title}",), telemetry=True
+    )
+    with borrowed_or_own() as region, tempfile.TemporaryDirectory() as scratch:
+        rounds = _rounds(region, attendance, Path(scratch), options)
+    beside = {
+        fault: [rolled_out(fault, attendance, options.seed + k) for k in range(options.times)] for fault in FAULTS
+    }
+    return _publish(rounds, beside, options)
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=10, help="how often each version is shipped [10]")
+    parser.add_argument("--rate", type=float, default=900.0, help="plays a minute [900]")
+    parser.add_argument("--viewers", type=int, default=20_000, help="how many different viewers there are")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="only these versions, with commas between")
+    parser.add_argument("--step-s", type=float, default=45.0, help="shortest time at a step")
+    return parser.parse_args(list(argv))
+
+
+def _rounds(region: Region, attendance: Attendance, scratch: Path, options: argparse.Namespace) -> list[Shipped]:
+    credentials = read_credentials(region.data)
+    base, headers = credentials.address.rstrip("/"), {"Authorization": f"Bearer {credentials.token}"}
+    titles = _titles(region)
+    first = region.run("ship", str(_folder(scratch, HARMLESS, options)), "--json", timeout_s=120.0)
+    if first.returncode:
+        raise SystemExit(f"the first release failed: {first.stdout[-400:]} {first.stderr[-400:]}")
+    wanted = [fault for fault in FAULTS if not options.only or fault in options.only.split(",")]
+    done: list[Shipped] = []
+    for number in range(options.times):
+        for fault in wanted:
+            audience = Audience(base, titles, attendance, headers=headers, seed=options.seed + number)
+            with attending(audience) as tally:
+                time.sleep(SETTLE_S)
+                done.append(_ship(region, _folder(scratch, fault, options), fault, tally))
+            print(json.dumps(asdict(done[-1])), flush=True)
+            # What was promoted is the service from now on: the next version must meet a sound one.
+            region.run("rollback", "door", "--yes", timeout_s=120.0) if done[-1].verdict == "promoted" else None
+    return done
+
+
+def _ship(region: Region, folder: Path, fault: str, tally: Tally) -> Shipped:
+    began, at = time.monotonic(), time.time()
+    shipped = region.run("ship", str(folder), "--json", timeout_s=VERDICT_S)
+    verdict_s = time.monotonic() - began
+    time.sleep(SETTLE_S)
+    told = json.loads(shipped.stdout.strip().splitlines()[-1])
+    trial = _json(region, "trial", "show", f"door-{told['id']}", "--json")
+    mine = tally.harm(f"door-{told['id']}")
+    canary = mine.get("canary")
+    seen = [play.at for play in tally.plays if play.arms.get(f"door-{told['id']}") == "canary"]
+    return Shipped(
+        fault=fault,
+        verdict=told["phase"],
+        because=told["because"],
+        first_viewer_s=round(min(seen, default=float("nan")) - at, 2),
+        verdict_s=round(verdict_s, 1),
+        plays=canary.plays if canary else 0,
+        harmed=sum(play.harmed for play in tally.plays if play.arms.get(f"door-{told['id']}") == "canary"),
+        guilty=list(trial.get("guilty", ())),
+    )
+
+
+def _folder(scratch: Path, fault: str, options: argparse.Namespace) -> Path:
+    folder = scratch / f"door-{fault}-{time.time_ns()}"
+    folder.mkdir()
+    shutil.copy(DOOR, folder)
+    (folder / "redqueen.toml").write_text(
+        f'''service = "door"
+owner = "bench"
+command = ["python3", "door.py"]
+count = 2
+steps = [0.05, 0.25, 0.5]
+step_s = {options.step_s}
+horizon_s = {VERDICT_S - 300.0}
+warm_s = 20.0
+config = {{ FAULT = "{fault}" }}
+routes = [{{ path = "/door" }}]
+metrics = [
+  {{ name = "start_failures" }},
+  {{ name = "play_delay" }},
+  {{ name = "request_errors" }},
+  {{ name = "request_latency" }},
+]
+''',
+        encoding="utf-8",
+    )
+    return folder
+
+
+def _titles(region: Region) -> tuple[str, ...]:
+    titles = _json(region, "titles", "--json")
+    return tuple(one["id"] for one in titles["titles"])[:1]
+
+
+def _json(region: Region, *arguments: str) -> Any:
+    done = region.run(*arguments, timeout_s=60.0)
+    return json.loads(done.stdout)
+
+
+def _publish(rounds: list[Shipped], beside: dict[str, list[RolledOut]], options: argparse.Namespace) -> int:
+    bad = [one for one in rounds if one.fault != HARMLESS]
+    good = [one for one in rounds if one.fault == HARMLESS]
+    faults = sorted({one.fault for one in bad})
+    ours = sum(statistics.fmean(one.harmed for one in bad if one.fault == fault) for fault in faults)
+    theirs = sum(statistics.fmean(one.harmed for one in beside[fault]) for fault in faults)
+    bars = [
+        Bar("bad versions promoted", sum(one.verdict == "promoted" for one in bad), 0),
+        Bar("harmless versions rolled back", sum(one.verdict == "rolled back" for one in good), 0),
+        Bar("harmed, as a share of the threshold roll-out's", ours / theirs if theirs else float("nan"), 1 / 3),
+        Bar("ship to first viewer, worst", max(one.first_viewer_s for one in rounds), 10.0, "s"),
+    ]
+    figures: dict[str, Any] = {}
+    for fault in (*faults, HARMLESS):
+        mine = [one for one in rounds if one.fault == fault]
+        if mine:
+            figures[f"{fault}: verdicts"] = ", ".join(one.verdict for one in mine)
+            figures[f"{fault}: time to verdict, median s"] = statistics.median(one.verdict_s for one in mine)
+            figures[f"{fault}: harmed, mean"] = statistics.fmean(one.harmed for one in mine)
+            figures[f"{fault}: harmed by thresholds, mean"] = statistics.fmean(one.harmed for one in beside[fault])
+            figures[f"{fault}: promoted by thresholds"] = sum(one.promoted for one in beside[fault])
+    figures["rounds"] = [asdict(one) for one in rounds]
+    claim = "a bad version is gone before a third of the viewers are harmed that fixed thresholds would harm"
+    return publish("ship", claim, bars, figures, settings=vars(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
