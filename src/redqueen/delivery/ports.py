@@ -11,23 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from redqueen.delivery.acting import TrialSeen
+from redqueen.delivery.model import Build
 from redqueen.delivery.pins import Pins
 from redqueen.fleet.declared import ServiceFile, Wishes
 from redqueen.fleet.model import Edition, NodeView
 from redqueen.store.ports import Objects, Records
-from redqueen.trials.model import Status, Trial
+from redqueen.trials.model import Trial
 
 
 @dataclass(frozen=True, slots=True)
-class TrialState:
-    """How a trial is now, and why."""
+class Size:
+    """How big a region is meant to be."""
 
-    status: Status
-    because: str
+    zones: int
+    own: Mapping[str, int]
+    """Nodes of each of the region's own roles."""
 
 
 class FleetPort(Protocol):
     """The processes of the region, by what is wished for and what is seen of them."""
+
+    @property
+    def size(self) -> Size:
+        """Return how many zones there are, and how many nodes each of the region's own roles has."""
+        ...
 
     async def wishes(self) -> Wishes:
         """Return what shall run."""
@@ -42,19 +50,15 @@ class FleetPort(Protocol):
         ...
 
     async def set_edition(self, service: str, edition: Edition | None) -> None:
-        """Let one of the region's own roles run another version; None: the installed one."""
+        """Replace the nodes of one of the region's own roles by another version; None: the installed one."""
         ...
 
     async def remove(self, name: str) -> None:
         """Let a service or a group run no more; no error when it does not."""
         ...
 
-    def runnable(self, file: ServiceFile) -> None:
-        """Raise InvalidInput if this machine could not run it, naming the key."""
-        ...
-
-    def routable(self, file: ServiceFile, wishes: Wishes) -> None:
-        """Raise InvalidInput or Conflict if its routes cannot be beside the others'."""
+    def check(self, build: Build, wishes: Wishes) -> None:
+        """Raise InvalidInput or Conflict, naming the key, if this could not run here or be routed beside the others."""
         ...
 
 
@@ -69,7 +73,7 @@ class TrialsPort(Protocol):
         """End a trial without a verdict; no error when it has ended."""
         ...
 
-    async def state(self, trial_id: str) -> TrialState | None:
+    async def seen(self, trial_id: str) -> TrialSeen | None:
         """Return how a trial is; None: there is none of this id."""
         ...
 
@@ -79,10 +83,14 @@ class TrialsPort(Protocol):
 
 
 class FlagsPort(Protocol):
-    """The flags that are part of a release."""
+    """The region's flags, of which a release may set some."""
 
-    async def put(self, flags: Mapping[str, Any], by: str) -> Mapping[str, Any]:
-        """Set flags to these values (None: no such flag); return what they were, for the way back."""
+    async def values(self, keys: Collection[str]) -> Mapping[str, Any]:
+        """Return the values that these flags have for everybody; None: there is no such flag."""
+        ...
+
+    async def put(self, flags: Mapping[str, Any], by: str) -> None:
+        """Let flags have these values; None: let there be no such flag."""
         ...
 
 

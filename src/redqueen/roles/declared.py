@@ -76,7 +76,14 @@ class RecordWishes:
         return await _until_done(once)
 
     async def set_edition(self, role: Role, edition: Edition | None) -> None:
-        """Let one of the region's own roles run another version from now on; None: the installed one."""
+        """Let fresh nodes of one of the region's own roles run another version; None: the installed one.
+
+        What it runs already changes nothing.
+        """
+        if (await self.read()).edition(role) == edition:
+            return
+        # First, so that a call that dies between the two writes is seen to have done nothing and repeated.
+        await self.restart_role(role)
         if edition is None:
             await self._records.delete(_EDITIONS, Delete(role.value))
         else:

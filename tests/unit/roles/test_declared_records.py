@@ -7,7 +7,7 @@ import pytest
 
 from redqueen.errors import Conflict, NotFound
 from redqueen.fleet.declared import ServiceFile
-from redqueen.fleet.model import Role
+from redqueen.fleet.model import Edition, Role
 from redqueen.roles.declared import RecordWishes
 from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.testing.clock import VirtualClock
@@ -58,3 +58,23 @@ async def test_of_many_at_once_none_is_lost() -> None:
         for _ in range(5):
             group.start_soon(kept.restart, "shop")
     assert (await kept.read()).services[0].revision == 6
+
+
+async def test_another_edition_of_a_role_asks_for_fresh_nodes_once() -> None:
+    kept, edition = wishes(), Edition("2", "/code")
+    for _ in range(2):
+        await kept.set_edition(Role.API, edition)
+    found = await kept.read()
+    assert (found.edition(Role.API), found.revision(Role.API)) == (edition, 1)
+    await kept.set_edition(Role.API, None)
+    found = await kept.read()
+    assert (found.edition(Role.API), found.revision(Role.API)) == (None, 2)
+
+
+async def test_a_group_of_the_api_keeps_its_edition() -> None:
+    kept, edition = wishes(), Edition("2", "/code")
+    file = ServiceFile("api--r1-canary", "me", ("redqueen",))
+    assert (await kept.declare(file, edition)).revision == 1
+    assert (await kept.declare(file, edition)).revision == 1
+    assert (await kept.declare(file, Edition("3", "/code"))).revision == 2
+    assert (await kept.restart(file.name)).edition == Edition("3", "/code")
