@@ -154,6 +154,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """Since when no gateway is told to send anything to its groups; 0: some may be."""
     warm_until_s: float = 0.0
     """Promoted: until when the old version can take over at once."""
+    heeded_s: float = 0.0
+    """`at_s` of the last order that was followed, or found to mean nothing any more."""
     settled: bool = False
     """Whether nothing of it is left to be done: no groups, no pins, no trial."""
     history: tuple[Change, ...] = ()
@@ -174,3 +176,8 @@ class ReleaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     release: Release
     state: State = State()
     order: Order | None = None
+
+    @property
+    def pending(self) -> Order | None:
+        """Return what a person asked and no step has heeded yet."""
+        return self.order if self.order is not None and self.order.at_s != self.state.heeded_s else None
