@@ -17,12 +17,14 @@ from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.errors import NotFound
 from redqueen.events import Event
+from redqueen.experiments.values import FlagDesk
 from redqueen.fleet.declared import ServiceFile
 from redqueen.fleet.rotation import LogQuery
 from redqueen.playback.service import Playback
 from redqueen.store.audit import Audit
 from redqueen.store.drivers.objects import ObstoreObjects
 from redqueen.store.ports import Records
+from redqueen.trials.following import ArmedTrials
 
 OPERATOR = "operator-token-for-tests-0123456789"
 BEARER = {"Authorization": f"Bearer {OPERATOR}"}
@@ -163,6 +165,7 @@ def build(
     uploads = Uploads(records, objects, catalogue, studio, folder / "uploads", clock, events.append, limits)
     playback = Playback(records, clock, accounts.media, public_url=public_url, link_ttl_s=3600)
     app = folder / "app"
+    audit, armed = Audit(records, clock), ArmedTrials(records, clock)
     services = Services(
         accounts=accounts,
         catalogue=catalogue,
@@ -171,7 +174,9 @@ def build(
         studio=studio,
         fleet=fleet,
         declared=declared,
-        audit=Audit(records, clock),
+        audit=audit,
+        armed=armed,
+        flags=FlagDesk.over(records, clock, audit, armed),
         clock=clock,
         emit=events.append,
         public_url=public_url,

@@ -11,8 +11,10 @@ from redqueen.api.ports import FleetPort, ServicesPort, StudioPort
 from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.events import Emit
+from redqueen.experiments.values import FlagDesk
 from redqueen.playback.service import Playback
 from redqueen.store.audit import Audit
+from redqueen.trials.following import ArmedTrials
 
 PACKAGED_APP = Path(__file__).with_name("app")
 """Where the built web app lies in an installed wheel."""
@@ -30,6 +32,8 @@ class Services:
     fleet: FleetPort
     declared: ServicesPort
     audit: Audit
+    armed: ArmedTrials
+    flags: FlagDesk
     clock: Clock
     emit: Emit
     public_url: str

@@ -24,15 +24,20 @@ _T = TypeVar("_T")
 
 async def viewer_of(request: Request[Any, Any, State], services: Services) -> tuple[int, str | None]:
     """Return whose request it is, in [0, 2^64), and the value of the cookie to send if there is need of one."""
-    secret = await services.accounts.viewers.secret()
-    known = viewers.verified(secret, _sent(request))
+    known = await verified_viewer(request, services)
     if known is not None:
         return known, None
-    told = request.headers.get(VIEWER_HEADER, "")
-    if _HEX.fullmatch(told):
-        return int(told, 16), None
     viewer = viewers.new_viewer()
-    return viewer, viewers.mint(secret, viewer)
+    return viewer, viewers.mint(await services.accounts.viewers.secret(), viewer)
+
+
+async def verified_viewer(request: Request[Any, Any, State], services: Services) -> int | None:
+    """Return whose request it is, or None where it comes without a cookie of this region."""
+    known = viewers.verified(await services.accounts.viewers.secret(), _sent(request))
+    if known is not None:
+        return known
+    told = request.headers.get(VIEWER_HEADER, "")
+    return int(told, 16) if _HEX.fullmatch(told) else None
 
 
 def keep_viewer(response: Response[_T], services: Services, cookie: str | None) -> Response[_T]:

@@ -119,6 +119,11 @@ class Evaluator:
         found = self._prepared.get(key)
         return None if found is None else found.flag
 
+    def trial_of(self, key: str) -> str | None:
+        """Return the trial that tries a flag now, or None."""
+        found = self._prepared.get(key)
+        return None if found is None or found.armed is None else found.armed.trial
+
     def evaluate(self, key: str, context: Context, viewer: Viewer | None) -> Evaluation | None:
         """Return what a flag is for somebody, or None where there is no such flag. Costs some microseconds."""
         prepared = self._prepared.get(key)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
+
 from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
 from redqueen.api.services import PACKAGED_APP, Services
+from redqueen.experiments.values import FlagDesk
 from redqueen.fleet.addresses import region_url
 from redqueen.playback.service import Playback
 from redqueen.roles.desk import FleetDesk
@@ -15,6 +18,7 @@ from redqueen.roles.product import Product
 from redqueen.roles.service_desk import ServiceDesk
 from redqueen.serving import serving
 from redqueen.store.audit import Audit
+from redqueen.trials.following import ArmedTrials
 
 _LINGER_S = 1.0
 _BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
@@ -23,20 +27,23 @@ _BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
 
 async def serve_api(node: Node) -> None:
     """Answer requests until the node is stopping and gateways have let go."""
-    spec = node.spec
-    async with serving(create_app(make_services(node)), spec.host, spec.port, linger_s=_LINGER_S):
-        async with node.registered(port=spec.port) as registrar:
-            await node.drained(registrar)
+    spec, services = node.spec, make_services(node)
+    async with anyio.create_task_group() as group:
+        group.start_soon(services.armed.follow)
+        async with serving(create_app(services), spec.host, spec.port, linger_s=_LINGER_S):
+            async with node.registered(port=spec.port) as registrar:
+                await node.drained(registrar)
+        group.cancel_scope.cancel()
 
 
 def make_services(node: Node) -> Services:
     """Give the API all it works with."""
     product = Product(node.stores)
-    accounts = Accounts(node.stores.records, node.clock)
+    records, clock = node.stores.records, node.clock
+    audit, armed = Audit(records, clock), ArmedTrials(records, clock, node.emit)
+    accounts = Accounts(records, clock)
     url = region_url(node.region, node.spec.public_port)
-    playback = Playback(
-        node.stores.records, node.clock, accounts.media, public_url=url, link_ttl_s=node.region.link_ttl_s
-    )
+    playback = Playback(records, clock, accounts.media, public_url=url, link_ttl_s=node.region.link_ttl_s)
     return Services(
         accounts=accounts,
         catalogue=product.catalogue,
@@ -45,8 +52,10 @@ def make_services(node: Node) -> Services:
         studio=product.desk,
         fleet=FleetDesk(node, url),
         declared=ServiceDesk(node),
-        audit=Audit(node.stores.records, node.clock),
-        clock=node.clock,
+        audit=audit,
+        armed=armed,
+        flags=FlagDesk.over(records, clock, audit, armed, node.emit),
+        clock=clock,
         emit=node.emit,
         public_url=url,
         app_dir=_app_dir(node.spec.web),
