@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from redqueen.delivery.lifecycle import due
 from redqueen.delivery.model import Order, Release, ReleaseRecord, State
 from redqueen.errors import Conflict, NotFound
 from redqueen.store.ports import ABSENT, Delete, Put, Record, Records
@@ -101,9 +102,8 @@ class Archive:
 
     async def _write(self, kept: Kept, record: ReleaseRecord) -> Kept | None:
         key = _key(record.release.service, record.release.number)
-        # What is settled may still be asked something: then it is open again.
-        over = record.state.settled and record.order is None
-        mark = Delete(_OPEN + key) if over else Put(_OPEN + key, b"")
+        # What is settled may be asked back by a person: then it is open again.
+        mark = Put(_OPEN + key, b"") if due(record) else Delete(_OPEN + key)
         changes = [Put(_KEPT + key, msgspec.json.encode(record), kept.version), mark]
         if not await self._records.batch(PARTITION, changes):
             return None

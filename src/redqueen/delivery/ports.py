@@ -61,6 +61,10 @@ class FleetPort(Protocol):
         """Raise InvalidInput or Conflict, naming the key, if this could not run here or be routed beside the others."""
         ...
 
+    def completed(self, build: Build, wishes: Wishes) -> Build:
+        """Return a build that names all it runs: an edition's folder that the release leaves out is today's."""
+        ...
+
 
 class TrialsPort(Protocol):
     """The trials that judge releases."""
