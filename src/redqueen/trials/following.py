@@ -2,7 +2,7 @@
 
 The leader writes them; nodes that assign viewers keep the last ones they read, so that a store
 that does not answer changes nothing for viewers. Refuses nothing. Rows are in the records'
-partition ARMED, one a trial. Enter at `ArmedTrials`.
+partition ARMED, one a trial. Enter at `ArmedTrials`; `NodeAssignment` answers what telemetry asks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from redqueen.clock import Clock
 from redqueen.errors import RedQueenError
 from redqueen.events import Emit, LoopFailed, discard
 from redqueen.store.ports import Record, Records
-from redqueen.trials.model import Armed
+from redqueen.telemetry.ports import AssignedViewer
+from redqueen.trials.assignment import Assigner
+from redqueen.trials.model import Armed, Subject, Viewer
 
 ARMED: Final = "trials/armed"
 EVERY_S: Final = 1.0
@@ -72,3 +74,21 @@ class ArmedTrials:
                     self._emit(LoopFailed("trials.follow", f"{type(error).__name__}: {error}", EVERY_S))
                 self._failing = True
             await self._clock.sleep(EVERY_S)
+
+
+class NodeAssignment:
+    """Which arms of flags and A/A trials a viewer is in, as an api node answers it; releases are the gateways'."""
+
+    def __init__(self, trials: ArmedTrials) -> None:
+        """Assign by what `trials` last read."""
+        self._trials = trials
+        self._seen: tuple[Armed, ...] = ()
+        self._assigner = Assigner(())
+
+    def arms(self, viewer: AssignedViewer) -> dict[str, str]:
+        """Return the viewer's arm by trial, for each running trial that it is in; never blocks."""
+        armed = self._trials.armed
+        if armed is not self._seen:
+            self._seen = armed
+            self._assigner = Assigner(one for one in armed if one.subject is not Subject.RELEASE)
+        return self._assigner.arms(Viewer(viewer.key, viewer.device, viewer.zone, viewer.country, viewer.returning))

@@ -10,8 +10,9 @@ from redqueen.errors import Unavailable
 from redqueen.events import Event, LoopFailed
 from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.ports import Delete, Put, Record
+from redqueen.telemetry.ports import AssignedViewer
 from redqueen.testing.clock import VirtualClock
-from redqueen.trials.following import ARMED, ArmedTrials
+from redqueen.trials.following import ARMED, ArmedTrials, NodeAssignment
 from redqueen.trials.model import Armed, ArmedArm, Subject
 
 pytestmark = pytest.mark.anyio
@@ -80,3 +81,21 @@ async def test_while_the_store_does_not_answer_the_last_ones_stand_and_it_is_log
         assert len(trials.armed) == 2
         group.cancel_scope.cancel()
     assert [type(event) for event in events] == [LoopFailed]
+
+
+async def test_an_api_node_assigns_flags_and_a_a_trials_and_leaves_releases_to_the_gateways() -> None:
+    clock = VirtualClock()
+    records = Failing(clock)
+    trials = ArmedTrials(records, clock)
+    assignment = NodeAssignment(trials)
+    viewer = AssignedViewer(7, "tv", "a")
+    assert assignment.arms(viewer) == {}
+    everybody = armed("aa", 1 << 20)
+    await put(records, everybody)
+    await put(records, msgspec.structs.replace(everybody, trial="flag", subject=Subject.FLAG))
+    await put(records, msgspec.structs.replace(everybody, trial="shop-r1", subject=Subject.RELEASE))
+    assert await trials.read() and not await trials.read()
+    assert assignment.arms(viewer) == {"aa": "treatment", "flag": "treatment"}
+    await records.delete(ARMED, Delete("flag"))
+    await trials.read()
+    assert assignment.arms(viewer) == {"aa": "treatment"}
