@@ -19,7 +19,7 @@ from redqueen.events import Emit, LoopFailed, discard
 from redqueen.store.ports import Record, Records
 from redqueen.telemetry.ports import AssignedViewer
 from redqueen.trials.assignment import Assigner
-from redqueen.trials.model import Armed, Subject, Viewer
+from redqueen.trials.model import Armed, Viewer
 
 ARMED: Final = "trials/armed"
 EVERY_S: Final = 1.0
@@ -77,7 +77,10 @@ class ArmedTrials:
 
 
 class NodeAssignment:
-    """Which arms of flags and A/A trials a viewer is in, as an api node answers it; releases are the gateways'."""
+    """Which arms a viewer is in, as an api node answers it: the same answer as the gateways', by the same rows.
+
+    Where a gateway says which arm's nodes a request went to, its word stands before this one.
+    """
 
     def __init__(self, trials: ArmedTrials) -> None:
         """Assign by what `trials` last read."""
@@ -90,5 +93,5 @@ class NodeAssignment:
         armed = self._trials.armed
         if armed is not self._seen:
             self._seen = armed
-            self._assigner = Assigner(one for one in armed if one.subject is not Subject.RELEASE)
+            self._assigner = Assigner(armed)
         return self._assigner.arms(Viewer(viewer.key, viewer.device, viewer.zone, viewer.country, viewer.returning))
