@@ -17,7 +17,7 @@ from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.errors import NotFound
 from redqueen.events import Event
-from redqueen.experiments.values import FlagDesk
+from redqueen.experiments.desk import FlagDesk
 from redqueen.fleet.declared import ServiceFile
 from redqueen.fleet.rotation import LogQuery
 from redqueen.playback.service import Playback

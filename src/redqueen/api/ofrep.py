@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
-from litestar import Request, Response, Router, post
+from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath
+from litestar.response import Stream
 
 from redqueen import viewers
 from redqueen.api.services import Services
@@ -29,7 +31,7 @@ from redqueen.trials.model import Viewer
 
 PREFIX: Final = "/ofrep/v1"
 API_KEY: Final = "x-api-key"
-_ETAG_CHARS: Final = 100
+_STREAM_RETRY_S: Final = 10
 _AppRequest = Request[Any, Any, State]
 
 
@@ -59,13 +61,11 @@ async def single(request: _AppRequest, key: FromPath[str]) -> Response[Any]:
 
 
 @post("/evaluate/flags", status_code=200)
-async def bulk(
-    request: _AppRequest,
-    known: Annotated[str, QueryParameter(name="flagConfigEtag", max_length=_ETAG_CHARS)] = "",
-) -> Response[Any]:
+async def bulk(request: _AppRequest) -> Response[Any]:
     """Return what all flags are for somebody, or 304 when that is what the client has."""
     services = _services(request)
     asker = await _asker(request, services)
+    known = ofrep.query_limit("flagConfigEtag", request.query_params.get("flagConfigEtag", ""))
     evaluator = await services.flags.values.current(at_least=known)
     keys = evaluator.keys(browser=asker.browser)
     found = [one for key in keys if (one := evaluator.evaluate(key, asker.context, asker.viewer)) is not None]
@@ -75,8 +75,23 @@ async def bulk(
     headers = {**_PRIVATE, "ETag": tag}
     if ofrep.unchanged(request.headers.get("if-none-match", ""), tag):
         return Response(None, status_code=304, headers=headers)
-    body = BulkAnswer(answers, {"version": version}, await _streams(request, services, asker))
+    body = BulkAnswer(answers, {"version": version}, [await _stream(request, services, asker, version)])
     return Response(body, status_code=200, media_type="application/json", headers=headers)
+
+
+@get("/events")
+async def events(request: _AppRequest) -> Response[Any]:
+    """Say when to evaluate again, by server-sent events; the ticket in the address is the right to it."""
+    services = _services(request)
+    asked = {name: ofrep.query_limit(name, request.query_params.get(name, "")) for name in ("ticket", "known")}
+    holder = await services.flags.access.ticket_holder(asked["ticket"])
+    if holder is None:
+        raise _Unauthorized
+    streams = services.flags.streams
+    if streams.full(holder):
+        return _later(f"{holder} has too many event streams open", _STREAM_RETRY_S)
+    told = streams.opened(holder, asked["known"])
+    return Stream(told, status_code=200, media_type="text/event-stream", headers=_PRIVATE)
 
 
 _PRIVATE: Final = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization, X-API-Key"}
@@ -127,8 +142,12 @@ async def _client(request: _AppRequest, services: Services) -> str | None:
     return holder
 
 
-async def _streams(request: _AppRequest, services: Services, asker: Asker) -> list[EventStream]:
-    return []
+async def _stream(request: _AppRequest, services: Services, asker: Asker, version: str) -> EventStream:
+    ticket = await services.flags.access.ticket(asker.holder)
+    told = request.headers.get("x-forwarded-proto", "")
+    # The address that the client itself asked by: another one might not be reachable for it, or not be its own site.
+    origin = f"{told if told in ('http', 'https') else request.url.scheme}://{request.url.netloc}"
+    return EventStream("sse", f"{origin}{PREFIX}/events?{urlencode({'ticket': ticket, 'known': version})}")
 
 
 class _NobodyError(Exception):
@@ -138,18 +157,18 @@ class _NobodyError(Exception):
 _Unauthorized: Final = _NobodyError()
 
 
-def _refused(_: _AppRequest, error: Refusal) -> Response[Failure]:
-    return _failure(400, Failure(error.details, error.code))
+def _refused(request: _AppRequest, error: Refusal) -> Response[Failure]:
+    return _failure(400, Failure(error.details, error.code, _key(request)))
 
 
 def _nobody(_: _AppRequest, error: _NobodyError) -> Response[Failure]:
     return _failure(401, Failure("send a flag token as Bearer or X-API-Key, or come with the region's own web app"))
 
 
-def _litestars(_: _AppRequest, error: HTTPException) -> Response[Failure]:
+def _litestars(request: _AppRequest, error: HTTPException) -> Response[Failure]:
     status = error.status_code
     if status == 413:
-        return _failure(400, Failure("the request is too large", Code.INVALID_CONTEXT))
+        return _failure(400, Failure("the request is too large", Code.INVALID_CONTEXT, _key(request)))
     return _failure(status, Failure(error.detail or "the request cannot be read", Code.GENERAL))
 
 
@@ -157,9 +176,19 @@ def _ours(_: _AppRequest, error: RedQueenError) -> Response[Failure]:
     return _failure(error.http_status, Failure(str(error), Code.GENERAL))
 
 
-def _failure(status: int, failure: Failure) -> Response[Failure]:
-    headers = {"WWW-Authenticate": 'Bearer realm="redqueen flags"'} if status == 401 else {}
-    return Response(failure, status_code=status, media_type="application/json", headers=headers)
+def _later(details: str, wait_s: int) -> Response[Failure]:
+    return _failure(429, Failure(details), {"Retry-After": str(wait_s)})
+
+
+def _key(request: _AppRequest) -> str:
+    return str(request.path_params.get("key", ""))[:80]
+
+
+def _failure(status: int, failure: Failure, headers: Mapping[str, str] | None = None) -> Response[Failure]:
+    extra = dict(headers or {})
+    if status == 401:
+        extra["WWW-Authenticate"] = 'Bearer realm="redqueen flags"'
+    return Response(failure, status_code=status, media_type="application/json", headers=extra)
 
 
 def _services(request: _AppRequest) -> Services:
@@ -177,7 +206,7 @@ _HANDLERS: Final[Mapping[Any, Any]] = {
 ROUTES: Final = [
     Router(
         PREFIX,
-        route_handlers=[single, bulk],
+        route_handlers=[single, bulk, events],
         exception_handlers=dict(_HANDLERS),
         request_max_body_size=ofrep.MAX_BODY_BYTES,
         include_in_schema=False,

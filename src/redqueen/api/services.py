@@ -11,7 +11,7 @@ from redqueen.api.ports import FleetPort, ServicesPort, StudioPort
 from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.events import Emit
-from redqueen.experiments.values import FlagDesk
+from redqueen.experiments.desk import FlagDesk
 from redqueen.playback.service import Playback
 from redqueen.store.audit import Audit
 from redqueen.trials.following import ArmedTrials

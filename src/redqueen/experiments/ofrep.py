@@ -19,6 +19,7 @@ from redqueen.experiments.evaluation import TARGETING_KEY, Evaluation
 
 MAX_BODY_BYTES: Final = 64 << 10
 MAX_ATTRIBUTES: Final = 100
+MAX_QUERY_CHARS: Final = 400
 MAX_KEY_CHARS: Final = 1024
 INACTIVITY_S: Final = 120
 """Seconds after which a hidden page may let go of its event stream."""
@@ -82,7 +83,15 @@ class Refetch(msgspec.Struct, frozen=True):
 
     etag: str
     lastModified: int
+    """Epoch seconds at which the node saw it."""
     type: str = "refetchEvaluation"
+
+
+def query_limit(name: str, text: str) -> str:
+    """Return a query's value. Raises Refusal when it is longer than any of ours."""
+    if len(text) > MAX_QUERY_CHARS:
+        raise Refusal(Code.PARSE_ERROR, f"`{name}` has more than {MAX_QUERY_CHARS} characters")
+    return text
 
 
 def read_context(body: bytes) -> dict[str, Any]:

@@ -9,20 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 import msgspec
 
-from redqueen.clock import Clock
-from redqueen.events import Emit, discard
-from redqueen.experiments.access import FlagAccess
 from redqueen.experiments.evaluation import Evaluator
 from redqueen.experiments.flags import FlagRow
-from redqueen.experiments.service import FlagBook, Flags
-from redqueen.store.audit import Audit
-from redqueen.store.ports import Records
+from redqueen.experiments.service import FlagBook
 from redqueen.trials.assignment import arm_of
-from redqueen.trials.following import ArmedTrials
 from redqueen.trials.model import Armed, Subject
 
 ArmedNow = Callable[[], tuple[Armed, ...]]
@@ -68,18 +61,3 @@ class FlagValues:
 def _version(stamp: str, armed: Iterable[Armed]) -> str:
     trials = sorted((trial for trial in armed if trial.subject is Subject.FLAG), key=lambda trial: trial.trial)
     return hashlib.sha256(stamp.encode() + msgspec.msgpack.encode(trials)).hexdigest()[:24]
-
-
-@dataclass(frozen=True, slots=True)
-class FlagDesk:
-    """All that the HTTP edge needs of flags."""
-
-    flags: Flags
-    values: FlagValues
-    access: FlagAccess
-
-    @classmethod
-    def over(cls, records: Records, clock: Clock, audit: Audit, armed: ArmedTrials, emit: Emit = discard) -> FlagDesk:
-        """Put a node's flags together; `armed` are the trials that it follows."""
-        values = FlagValues(FlagBook(records, clock, emit), lambda: armed.armed, armed.read)
-        return cls(Flags(records, clock, audit), values, FlagAccess(records, clock, audit))

@@ -9,7 +9,7 @@ import anyio
 from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
 from redqueen.api.services import PACKAGED_APP, Services
-from redqueen.experiments.values import FlagDesk
+from redqueen.experiments.desk import FlagDesk
 from redqueen.fleet.addresses import region_url
 from redqueen.playback.service import Playback
 from redqueen.roles.desk import FleetDesk
