@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import anyio
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
-from redqueen.api.services import PACKAGED_APP, Services
+from redqueen.api.services import Services
 from redqueen.experiments.desk import FlagDesk
 from redqueen.fleet.addresses import region_url
 from redqueen.playback.service import Playback
@@ -16,13 +14,12 @@ from redqueen.roles.desk import FleetDesk
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.roles.service_desk import ServiceDesk
+from redqueen.roles.web_app import app_of
 from redqueen.serving import serving
 from redqueen.store.audit import Audit
 from redqueen.trials.following import ArmedTrials
 
 _LINGER_S = 1.0
-_BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
-"""Where the web app is built in a checkout."""
 
 
 async def serve_api(node: Node) -> None:
@@ -58,12 +55,5 @@ def make_services(node: Node) -> Services:
         clock=clock,
         emit=node.emit,
         public_url=url,
-        app_dir=_app_dir(node.spec.web),
+        app_dir=app_of(node.spec.web),
     )
-
-
-def _app_dir(edition: str) -> Path:
-    """Return the folder of the web app: this edition's own, what was packaged with the code, or the checkout's."""
-    if edition:
-        return Path(edition)
-    return PACKAGED_APP if PACKAGED_APP.is_dir() else _BUILT_APP
