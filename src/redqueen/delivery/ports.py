@@ -16,7 +16,7 @@ from redqueen.delivery.model import Build
 from redqueen.delivery.pins import Pins
 from redqueen.fleet.declared import ServiceFile, Wishes
 from redqueen.fleet.model import Edition, NodeView
-from redqueen.store.ports import Objects, Records
+from redqueen.store.ports import Records
 from redqueen.trials.model import Trial
 
 
@@ -115,7 +115,6 @@ class DeliveryPorts:
     """All that delivery works with."""
 
     records: Records
-    objects: Objects
     pins: Pins
     fleet: FleetPort
     trials: TrialsPort
