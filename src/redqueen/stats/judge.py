@@ -65,6 +65,7 @@ def look_all(plan: Plan, before: Sequence[Evidence], looks: Sequence[Look]) -> t
         exposed=np.array([look.exposed for look in looks]),
         reported=np.array([look.reported for look in looks]),
         bins={one.name: np.array([look.bins[one.name] for look in looks]) for one in plan.metrics if one.name in told},
+        heard=np.array([look.reported if look.heard is None else look.heard for look in looks]),
     )
     after = step(plan, stack(before), together)
     return unstack(after), _readings(plan, after)

@@ -47,7 +47,10 @@ class Metric:
     above 1 (0) for Harm.MORE and below for Harm.LESS. `margin` is the least harm that may not be
     promoted, `expected` the harm that the test is sharpest for. `dispersion` >= 1 is the noise
     beyond chance that permanent A/A trials have shown. `weight` is the relative share of the
-    rollback's error that this metric may spend.
+    rollback's error that this metric may spend. `tolerated` (as `margin`) is harm that nobody is rolled
+    back for: the null against harm lies there. `floors`: shares of affected units below which a
+    PROPORTION (or a TAIL, one for each threshold) is harmless whatever its ratio. `strata`: where the
+    metric lives, if not everywhere; only viewers there can make it silent.
     """
 
     name: str
@@ -58,6 +61,9 @@ class Metric:
     guardrail: bool = True
     dispersion: float = 1.0
     weight: float = 1.0
+    tolerated: float | None = None
+    floors: tuple[float, ...] = ()
+    strata: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ class Look:
     reported: Counts
     """[2, S]: those of them who reported anything within the window."""
     bins: Mapping[str, Counts]
+    heard: Counts | None = None
+    """[2, S]: all units heard of, those of viewers exposed before included; None: as `reported`. It ends a silence."""
 
 
 class Choice(Enum):

@@ -72,11 +72,18 @@ def seen(look: Look) -> Floats:
 def silence(plan: Plan, before: Floats, packed: Packed, look: Look) -> Floats:
     """Return (seconds, exposed) since each arm last said anything, then each metric. [B, K + 1, 2, 2]."""
     exposed = look.exposed.sum(axis=-1)
-    heard = packed.units[..., plan.rows_of[:, 0], :] * packed.present[:, None]
-    spoke = np.concatenate([look.reported.sum(axis=-1)[..., None, :], heard], axis=-2) > 0
+    of_metrics = packed.units[..., plan.rows_of[:, 0], :] * packed.present[:, None]
+    heard = look.reported if look.heard is None else look.heard
+    spoke = np.concatenate([heard.sum(axis=-1)[..., None, :], of_metrics], axis=-2) > 0
     span_s = np.broadcast_to(floats(look.span_s)[..., None], exposed.shape)
-    passed = np.stack([span_s, exposed], axis=-1)[..., None, :, :]
+    passed = np.stack([np.stack([span_s, one], axis=-1) for one in _awaited(plan, look, exposed)], axis=-3)
     return np.where(spoke[..., None], 0.0, before + passed)
+
+
+def _awaited(plan: Plan, look: Look, exposed: Floats) -> list[Floats]:
+    """Return the exposed viewers from whom a report is awaited: of any kind first, then of each metric. [B, 2]."""
+    own = [metric.strata for metric in plan.metrics]
+    return [exposed, *(look.exposed[..., list(strata)].sum(axis=-1) if strata else exposed for strata in own)]
 
 
 def _put(metric: Metric, bins: Floats, rows: slice, families: tuple[Floats, Floats, Floats], n_counts: int) -> None:

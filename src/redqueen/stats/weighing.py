@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from redqueen.stats import families, means, mixtures
+from redqueen.stats import families, floors, means, mixtures
 from redqueen.stats.arrays import Bools, Counts, Floats, log_mean_exp
 from redqueen.stats.evidence import Evidence
 from redqueen.stats.plan import Plan
@@ -78,6 +78,7 @@ def weighed(plan: Plan, evidence: Evidence) -> Evidence:
     with np.errstate(divide="ignore"):
         harm = peak + np.log((heights * plan.harm).sum(axis=-1)) - logs[..., rows, plan.zero]
         safe = peak + np.log((heights * plan.safe).sum(axis=-1)) - logs[..., rows, plan.margin]
+    safe = floors.relieved(safe, evidence.totals, plan.floors, plan.divisor)
     own = [0, plan.families[0]]
     split = mixtures.log_mixture(logs[..., own, :], plan.both[own]) - logs[..., own, plan.zero[own]]
     misled = _MISLED * np.where(plan.rows_of[:, 0] < plan.families[0], np.maximum(split[..., :1], 0.0), 0.0)
