@@ -7,6 +7,7 @@
 import { playback } from '../api/client';
 import { askIdentity } from '../api/identity.svelte';
 import type { Playback, SubtitleTrack } from '../api/types';
+import { Witness } from '../telemetry/witness';
 import { cuesOf } from './captions';
 import { captionLines, cuesAt, type CaptionPart, type Cue } from './cues';
 import { Engine, sorted, supported, type EngineEvents, type Quality } from './engine';
@@ -63,11 +64,15 @@ export class Stage {
   private readonly ticker: ReturnType<typeof setInterval>;
   private readonly closing = new AbortController();
   private readonly successor: Successor;
+  private readonly witness: Witness;
+  /** Since when the viewer waits for the first frame, by the steady clock. */
+  private asked_ms = performance.now();
 
   constructor(
     private readonly id: string,
     private readonly host: HTMLElement,
   ) {
+    this.witness = new Witness(id);
     const liked = readPreferences();
     this.volume = liked.volume;
     this.muted = liked.muted;
@@ -87,13 +92,16 @@ export class Stage {
       'pagehide',
       () => {
         this.remember('leave');
+        this.witness.leave();
       },
       { signal },
     );
     document.addEventListener(
       'visibilitychange',
       () => {
-        if (document.hidden) this.remember('leave');
+        if (!document.hidden) return;
+        this.remember('leave');
+        this.witness.leave();
       },
       { signal },
     );
@@ -107,6 +115,8 @@ export class Stage {
       this.subtitles = facts.subtitles;
       if (this.captions) void this.loadCaptions();
     }
+    // Waiting for the studio is no delay of the player's: it counts from when there is something to play.
+    if (facts.hls === null) this.asked_ms = performance.now();
     if (facts.hls === null || this.engine) return;
     if (!supported()) {
       this.broken = {
@@ -126,7 +136,14 @@ export class Stage {
       this.eventsOf(() => engine),
     );
     this.adopt(engine);
-    void this.open(start_s);
+    this.witness.ask(this.asked_ms);
+    void this.witness.granted().then(() => this.open(start_s));
+  }
+
+  /** What is needed to play could not be had: it is told, and tried again by whoever asks. */
+  missed(because: string): void {
+    this.witness.ask(this.asked_ms);
+    this.witness.saw({ what: 'error', because });
   }
 
   toggle(): void {
@@ -205,6 +222,7 @@ export class Stage {
 
   close(): void {
     this.remember('leave');
+    this.witness.close();
     this.closing.abort();
     clearInterval(this.ticker);
     clearTimeout(this.noticeTimer);
@@ -238,6 +256,7 @@ export class Stage {
       onTracks: () => {
         if (isCurrent()) this.readTracks();
       },
+      identity: () => (this.witness.id === null ? null : { session: this.witness.id, title: this.id }),
     };
   }
 
@@ -261,6 +280,10 @@ export class Stage {
       this.playing = true;
       this.buffering = false;
       this.ended = false;
+      this.witness.saw({ what: 'playing' });
+    });
+    on('seeking', () => {
+      this.witness.saw({ what: 'resting' });
     });
     on('play', () => {
       this.playing = true;
@@ -268,10 +291,13 @@ export class Stage {
     on('pause', () => {
       this.playing = false;
       this.remember('pause');
+      this.witness.saw({ what: 'resting' });
     });
     on('waiting', () => {
       this.buffering = true;
       this.playedSince_ms = 0;
+      // A seek makes everybody wait; that is no stall.
+      if (!video.seeking) this.witness.saw({ what: 'waiting' });
     });
     on('canplay', () => {
       this.buffering = false;
@@ -309,6 +335,7 @@ export class Stage {
       this.readTracks();
       if (this.wantsToPlay) await this.begin();
       else this.buffering = false;
+      if (!this.wantsToPlay) this.witness.saw({ what: 'shown' });
     } catch (thrown) {
       if (this.engine !== engine) return;
       const [trouble, because] = sorted(thrown);
@@ -337,6 +364,8 @@ export class Stage {
 
   private meetTrouble(trouble: Trouble, because: string): void {
     const decision = recover(trouble, this.attempts);
+    this.witness.saw({ what: 'error', because });
+    this.witness.saw({ what: 'waiting' });
     this.loading = true;
     this.buffering = true;
     if (decision.action === 'tell') {
@@ -365,6 +394,7 @@ export class Stage {
     this.time_s = next.video.currentTime;
     this.playing = !next.video.paused;
     this.buffering = false;
+    this.witness.saw({ what: this.playing ? 'playing' : 'resting' });
     if (this.chosenHeight !== null) next.choose(this.chosenHeight);
     this.readTracks();
     if (!old) return;
@@ -382,6 +412,7 @@ export class Stage {
     if (!this.engine) return;
     this.qualities = this.engine.qualities;
     this.height = this.engine.height;
+    this.witness.saw({ what: 'quality', bitrate_bps: this.engine.bitrate_bps });
   }
 
   private tick(): void {
