@@ -8,6 +8,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 GREETING = os.environ.get("GREETING", "Hello")
+# What a release says under [flags]; other programs read the region's flags by OFREP.
+FLAGS = json.loads(os.environ.get("FLAGS", "{}"))
+WISH = ", and welcome" if FLAGS.get("hello.polite") else ""
 ABOUT = {name: os.environ.get(f"REDQUEEN_{name.upper()}", "") for name in ("node", "zone", "version")}
 
 
@@ -21,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self.answer(200, {"status": "well"})
         else:
-            self.answer(200, {"greeting": f"{GREETING} from Python", "path": self.path, **ABOUT})
+            self.answer(200, {"greeting": f"{GREETING} from Python{WISH}", "path": self.path, **ABOUT})
 
     def answer(self, status: int, body: dict[str, str]) -> None:
         """Send one JSON body."""

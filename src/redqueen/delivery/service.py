@@ -16,7 +16,7 @@ from typing import Final
 from redqueen.clock import Clock
 from redqueen.delivery.archive import Archive, Kept
 from redqueen.delivery.carrying_out import Executor, World, digests_of
-from redqueen.delivery.groups import build_of
+from redqueen.delivery.groups import build_of, trial_of
 from redqueen.delivery.lifecycle import ahead_of, due, step
 from redqueen.delivery.manifest import Manifest
 from redqueen.delivery.model import (
@@ -34,6 +34,7 @@ from redqueen.delivery.ports import DeliveryPorts
 from redqueen.errors import Conflict, NotFound, RedQueenError
 from redqueen.events import Emit, Event, LoopFailed
 from redqueen.fleet.declared import Wishes
+from redqueen.trials import arming
 
 EVERY_S: Final = 0.3
 """Seconds between two turns of the leader: a release's first viewer waits for several."""
@@ -60,6 +61,8 @@ class Delivery:
         self._archive = Archive(ports.records)
         self._executor = Executor(ports)
         self._swept_at = float("-inf")
+        self._failing: dict[str, str] = {}
+        """What went wrong last with a release, so that it is told once."""
 
     async def ship(
         self, manifest: Manifest, artifact: Artifact, by: str, *, provenance: Provenance, because: str = ""
@@ -79,6 +82,7 @@ class Delivery:
                 manifest.service, number, artifact, manifest, build, by, now, because=because, provenance=provenance
             )
 
+        arming.checked(trial_of(made(0), self._clock.now()))
         kept = await self._archive.add(manifest.service, made, State(since_s=self._clock.now()))
         return await self._advanced(kept)
 
@@ -141,8 +145,9 @@ class Delivery:
                 world = world or await self._executor.look()
                 if await self._step(kept, world, opened):
                     world = None  # what was just asked for is to be seen by the next
+                self._failing.pop(kept.release.trial, None)
             except (RedQueenError, OSError, TimeoutError) as error:
-                self._emit(LoopFailed(f"delivery {kept.release.trial}", f"{type(error).__name__}: {error}", EVERY_S))
+                self._failed(kept.release, error)
         if self._clock.monotonic() >= self._swept_at + _SWEEP_S:
             self._swept_at = self._clock.monotonic()
             await self._ports.folders.keep_only(_needed(opened, await self._ports.fleet.wishes()))
@@ -163,8 +168,14 @@ class Delivery:
         try:
             await self._step(kept, await self._executor.look(), await self._archive.open())
         except (RedQueenError, OSError, TimeoutError) as error:
-            self._emit(LoopFailed(f"delivery {release.trial}", f"{type(error).__name__}: {error}", EVERY_S))
+            self._failed(release, error)
         return (await self._archive.get(release.service, release.number)).record
+
+    def _failed(self, release: Release, error: Exception) -> None:
+        told = f"{type(error).__name__}: {error}"
+        if self._failing.get(release.trial) != told:
+            self._emit(LoopFailed(f"delivery {release.trial}", told, EVERY_S))
+        self._failing[release.trial] = told
 
     async def _step(self, kept: Kept, world: World, opened: Iterable[Kept]) -> bool:
         """Observe, decide, write, act; tell whether anything was asked of the region."""
