@@ -1,13 +1,15 @@
 """What telemetry asks of the rest: which arms a viewer is in, and where Parquet files are kept.
 
 `Assignment` is answered by whoever runs the trials, from memory: a grant waits for nobody. Enter
-at `Assignment` and `AssignedViewer`.
+at `Assignment` and `Shelf`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -37,3 +39,23 @@ class Unassigned:
     def arms(self, viewer: AssignedViewer) -> Mapping[str, str]:
         """Return that the viewer is in no trial."""
         return {}
+
+
+class Shelf(Protocol):
+    """Where Parquet files are kept, under keys such as `events/date=…/hour=…/….parquet`."""
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """Store a file, which is gone afterwards; the same key again replaces it."""
+        ...
+
+    def local(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """Give a path from which the file may be read. Raises NotFound."""
+        ...
+
+    def list(self, prefix: str) -> AsyncIterator[str]:
+        """Give the keys that begin with the folder `prefix`, in no particular order."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a file; no error when there is none."""
+        ...

@@ -9,7 +9,8 @@ No clock, no I/O. Enter at `Sessions`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -23,6 +24,9 @@ KEPT_S = 600
 """Seconds that a closed second can be read."""
 _SUM_SLACK_MS = 1000
 """Players read their clocks one after the other; sums may exceed the time that passed by so much."""
+_AHEAD_S = 60
+_CLOSED_AN_OPEN = 5
+"""Closed rows that are kept for each session that may be open."""
 _SILENT = PlayerEvent(seq=0, kind=Kind.ASKED, at_ms=0)
 
 
@@ -38,6 +42,8 @@ class Fold(StrEnum):
     """It happened after the session's window."""
     IMPLAUSIBLE = "implausible"
     """Its sums contradict its own time."""
+    AHEAD = "ahead"
+    """Its session was granted in the future: a node's clock is wrong."""
     FULL = "full"
     """More sessions are open than this node may hold."""
 
@@ -48,25 +54,19 @@ class _Open:
     event: PlayerEvent | None = None
 
 
-@dataclass(slots=True)
-class _Second:
-    """A closed second: its rows, encoded, so that ten minutes of them stay small."""
-
-    rows: list[msgspec.Raw] = field(default_factory=list[msgspec.Raw])
-
-
 class Sessions:
-    """The sessions that one node knows of; `most` bounds the open ones and, times five, the closed rows."""
+    """The sessions that one node knows of; `most` bounds the open ones and, times five, the closed."""
 
-    def __init__(self, *, since: float, most: int = 100_000) -> None:
-        """Know everything from the second of `since` (Unix time) on."""
+    def __init__(self, *, most: int = 100_000) -> None:
+        """Know nothing yet."""
         self._most = most
         self._seconds: dict[int, dict[int, _Open]] = {}
         self._open = 0
-        self._closed: dict[int, _Second] = {}
+        self._closed: dict[int, list[msgspec.Raw]] = {}
+        """Encoded, so that ten minutes of rows stay small."""
         self._closed_rows = 0
-        self._kept_from = int(since)
-        self._until = int(since)
+        self._kept_from = 0
+        self._until = 0
         self._encoder = msgspec.msgpack.Encoder()
         self.dropped = 0
         """Rows that were forgotten before their time, for want of room."""
@@ -108,17 +108,46 @@ class Sessions:
         """Close the seconds whose time has come, and forget those that were kept long enough."""
         until = int(now) - CLOSES_S + 1
         for second in [second for second in self._seconds if second < until]:
-            self._closed[second] = self._frozen(self._seconds.pop(second))
+            sessions = self._seconds.pop(second)
+            self._open -= len(sessions)
+            self._freeze(second, sessions.values())
         self._until = max(self._until, until)
         self._kept_from = max(self._kept_from, self._until - KEPT_S)
+        self._forget()
+
+    def adopt(self, other: Sessions) -> None:
+        """Take over what another node knew: what may still change goes on here, the rest is closed at once."""
+        for second, sessions in other._seconds.items():
+            if self._kept_from <= second < self._until:
+                self._freeze(second, sessions.values())
+            elif second >= self._until:
+                self._join(second, sessions)
+
+    def _freeze(self, second: int, sessions: Collection[_Open]) -> None:
+        rows = self._closed.setdefault(second, [])
+        rows.extend(msgspec.Raw(self._encoder.encode(row_of(held.grant, held.event))) for held in sessions)
+        self._closed_rows += len(sessions)
+
+    def _forget(self) -> None:
         for second in sorted(self._closed):
-            crowded = self._closed_rows > 5 * self._most
+            crowded = self._closed_rows > _CLOSED_AN_OPEN * self._most
             if second >= self._kept_from and not crowded:
                 break
-            gone = len(self._closed.pop(second).rows)
+            gone = len(self._closed.pop(second))
             self._closed_rows -= gone
             self.dropped += gone if crowded else 0
             self._kept_from = max(self._kept_from, second + 1)
+
+    def _join(self, second: int, sessions: Mapping[int, _Open]) -> None:
+        here = self._seconds.setdefault(second, {})
+        for session, other in sessions.items():
+            held = here.get(session)
+            if held is None:
+                if self._open < self._most:
+                    here[session] = other
+                    self._open += 1
+            elif other.event is not None and (held.event is None or held.event.seq < other.event.seq):
+                held.event = other.event
 
     def encoded(self, since: int, until: int) -> bytes:
         """Return the rows of the closed seconds in [since, until) as a MessagePack list of SessionRow."""
@@ -130,12 +159,14 @@ class Sessions:
 
     def _raw(self, since: int, until: int) -> list[msgspec.Raw]:
         last = min(until, self._until)
-        return [row for second in sorted(self._closed) if since <= second < last for row in self._closed[second].rows]
+        return [row for second in sorted(self._closed) if since <= second < last for row in self._closed[second]]
 
     def _held(self, grant: Grant, now: float) -> tuple[_Open | None, Fold]:
         second = grant.second
         if second < self._until or now >= second + WINDOW_S + LATENESS_S:
             return None, Fold.LATE
+        if second > now + _AHEAD_S:
+            return None, Fold.AHEAD
         sessions = self._seconds.get(second)
         if sessions is not None and (known := sessions.get(grant.session)) is not None:
             return known, Fold.KNOWN
@@ -145,12 +176,6 @@ class Sessions:
         self._seconds.setdefault(second, {})[grant.session] = fresh
         self._open += 1
         return fresh, Fold.FOLDED
-
-    def _frozen(self, sessions: dict[int, _Open]) -> _Second:
-        rows = [msgspec.Raw(self._encoder.encode(row_of(held.grant, held.event))) for held in sessions.values()]
-        self._open -= len(rows)
-        self._closed_rows += len(rows)
-        return _Second(rows)
 
 
 def row_of(grant: Grant, event: PlayerEvent | None) -> SessionRow:
