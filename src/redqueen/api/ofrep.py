@@ -8,7 +8,7 @@ protocol's form, not the API's. Enter at `ROUTES`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -20,6 +20,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from redqueen import viewers
+from redqueen.api import flag_values
 from redqueen.api.services import Services
 from redqueen.api.viewer_context import viewer_context
 from redqueen.api.viewer_cookie import verified_viewer
@@ -44,8 +45,7 @@ class Asker:
     context: Mapping[str, Any]
     viewer: Viewer | None
     browser: bool
-    region_viewer: bool
-    """Whether it is a viewer of the region, whose plays can be judged."""
+    """Whether it is a viewer's browser, which reads only what browsers may."""
 
 
 @post("/evaluate/flags/{key:str}", status_code=200)
@@ -55,9 +55,9 @@ async def single(request: _AppRequest, key: FromPath[str]) -> Response[Any]:
     asker = await _asker(request, services)
     found = _readable(await services.flags.values.current(), key, asker)
     if found is None:
-        failure = Failure(f"there is no flag {key[:80]}", Code.FLAG_NOT_FOUND, key)
-        return Response(failure, status_code=404, media_type="application/json")
-    return Response(ofrep.answer(found), status_code=200, media_type="application/json", headers=_PRIVATE)
+        return _failure(404, Failure(f"there is no flag {key[:80]}", Code.FLAG_NOT_FOUND, key[:80]))
+    answer = Response(ofrep.answer(found), status_code=200, media_type="application/json", headers=_PRIVATE)
+    return _felt(answer, request, asker, [found])
 
 
 @post("/evaluate/flags", status_code=200)
@@ -74,9 +74,9 @@ async def bulk(request: _AppRequest) -> Response[Any]:
     tag = ofrep.etag(answers, version)
     headers = {**_PRIVATE, "ETag": tag}
     if ofrep.unchanged(request.headers.get("if-none-match", ""), tag):
-        return Response(None, status_code=304, headers=headers)
+        return _felt(Response(None, status_code=304, headers=headers), request, asker, found)
     body = BulkAnswer(answers, {"version": version}, [await _stream(request, services, asker, version)])
-    return Response(body, status_code=200, media_type="application/json", headers=headers)
+    return _felt(Response(body, status_code=200, media_type="application/json", headers=headers), request, asker, found)
 
 
 @get("/events")
@@ -98,6 +98,15 @@ _PRIVATE: Final = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Author
 """No cache may hand one viewer's flags to another."""
 
 
+def _felt(
+    answer: Response[Any], request: _AppRequest, asker: Asker, evaluations: Iterable[Evaluation]
+) -> Response[Any]:
+    """Note what a viewer's browser feels by reading flags; a program's viewers are not the region's to follow."""
+    if not asker.browser:
+        return answer
+    return flag_values.noted(answer, request, _services(request), flag_values.felt_by_reading(evaluations))
+
+
 def _readable(evaluator: Evaluator, key: str, asker: Asker) -> Evaluation | None:
     flag = evaluator.flag(key)
     if flag is None or (asker.browser and not flag.browser):
@@ -114,18 +123,18 @@ async def _asker(request: _AppRequest, services: Services) -> Asker:
     context = ofrep.read_context(await request.body())
     if viewer is not None:
         own = viewer_context(request, viewer, context)
-        return Asker(f"viewer {viewer:016x}", own, viewer_in(own, viewer), browser=True, region_viewer=True)
+        return Asker(f"viewer {viewer:016x}", own, viewer_in(own, viewer), browser=True)
     return await _told(services, f"client {client}", context)
 
 
 async def _told(services: Services, holder: str, context: Mapping[str, Any]) -> Asker:
     key = context.get(TARGETING_KEY)
     if not isinstance(key, str):
-        return Asker(holder, context, None, browser=False, region_viewer=False)
+        return Asker(holder, context, None, browser=False)
     # A program that serves a viewer of the region may say so by that viewer's own cookie.
     known = viewers.verified(await services.accounts.viewers.secret(), key)
     drawn = viewer_in(context, hashed_key(key) if known is None else known)
-    return Asker(holder, context, drawn, browser=False, region_viewer=known is not None)
+    return Asker(holder, context, drawn, browser=False)
 
 
 async def _client(request: _AppRequest, services: Services) -> str | None:

@@ -51,5 +51,11 @@ def rows(titles: Sequence[Title], watching: Mapping[str, Watching]) -> list[Row]
     return [row for row in candidates if row.items]
 
 
+def ordered(shown: Sequence[Row], keys: Sequence[str]) -> list[Row]:
+    """Return the rows that `keys` name, in that order, then the others as they were."""
+    place = {key: number for number, key in reversed(list(enumerate(keys)))}
+    return sorted(shown, key=lambda row: place.get(row.key, len(keys)))
+
+
 def _row(key: str, title: str, items: Sequence[Title]) -> Row:
     return Row(key, title, tuple(items[:ROW_LENGTH]))

@@ -18,7 +18,8 @@ from redqueen.clock import Clock
 from redqueen.errors import Conflict, NotFound, RedQueenError
 from redqueen.events import Emit, LoopFailed, discard
 from redqueen.experiments.flags import Flag, FlagRow, checked
-from redqueen.store.audit import Audit
+from redqueen.experiments.own import OWN, is_own
+from redqueen.store.audit import REGION, Audit
 from redqueen.store.ports import ABSENT, Condition, Delete, Put, Record, Records
 
 FLAGS: Final = "flags/definitions"
@@ -73,10 +74,21 @@ class Flags:
         record = await self._found(key)
         if record is None:
             raise unknown(key)
+        if is_own(key):
+            hint = "Change its default, or switch it off"
+            raise Conflict("flag.own", f"Red Queen itself reads the flag {key}", hint=hint)
         if revision is not None and _row(record).revision != revision:
             raise changed(key)
         await self._write(Delete(key, record.version), key)
         await self._audit.note(by, "remove flag", f"flag {key}", because)
+
+    async def ensure_own(self) -> None:
+        """Make the flags that Red Queen itself reads, where they were never made; safe to call from many nodes."""
+        for flag in OWN:
+            if await self._found(flag.key) is None:
+                row = FlagRow(checked(flag), 1, self._clock.now(), REGION)
+                stamp = Put(_STAMP, secrets.token_hex(8).encode())
+                await self._records.batch(FLAGS, [Put(flag.key, msgspec.json.encode(row), ABSENT), stamp])
 
     async def _found(self, key: str) -> Record | None:
         return None if key == _STAMP else await self._records.get(FLAGS, key)
