@@ -9,7 +9,7 @@ bodies back into the errors they were. Enter at `ApiClient.local`; a verb takes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -168,13 +168,15 @@ class ApiClient:
         path: str,
         *,
         body: object = None,
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         again: bool | None = None,
         timeout_s: float | None = None,
     ) -> httpx.Response:
         """Send one request and return the answer below 400; `body` is sent as JSON, `content` as it is.
+
+        Pieces can be sent only once: with them, `again` must be false.
 
         A path that begins with `/api/` or `http` is taken as it is. `again` says whether the request may be
         repeated after it may have been processed (default: GET, HEAD, OPTIONS, PUT). Raises the API's error, or

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from redqueen.delivery.ignoring import Pattern, ignored, read
@@ -42,7 +42,21 @@ def gathered(folder: Path, manifest: Manifest, *, gitignore: bool = True) -> lis
         raise InvalidInput(
             "release.manifest", f"{FILE} is not among what is shipped", why="a pattern leaves it out", hint="Let it in"
         )
+    _check_folders(manifest, found)
     return found
+
+
+def _check_folders(manifest: Manifest, paths: list[str]) -> None:
+    """Refuse a manifest that names a folder which is not shipped."""
+    for key in ("directory", "code", "web"):
+        path = str(PurePosixPath(getattr(manifest, key) or "."))
+        if path != "." and not any(shipped.startswith(f"{path}/") for shipped in paths):
+            raise InvalidInput(
+                "release.manifest",
+                f"{FILE}: {key} = {path!r}: no file of this folder is shipped",
+                why="it is not there, or .gitignore leaves it out",
+                hint="Build it first, or bring it back with `include`",
+            )
 
 
 def _walked(walk: _Walk, folder: str, patterns: list[Pattern], *, out: bool, brought: bool) -> Iterator[str]:
