@@ -25,7 +25,7 @@ from redqueen.testing.viewer.fate import DAY_S, Fate, Habits, next_start
 from redqueen.testing.viewer.harm import Harm, Played, summed
 from redqueen.testing.viewer.http import Answer, Browser, TooSlow, Unreachable
 from redqueen.testing.viewer.policy import RetryPolicy
-from redqueen.testing.viewer.telemetry import Teller, granted
+from redqueen.testing.viewer.telemetry import Granted, Teller, granted
 
 PLAYBACK = "/api/v1/titles/{title}/playback"
 AGENTS: Mapping[str, str] = {
@@ -89,6 +89,7 @@ class _Person:
     number: int
     device: str
     cookies: dict[str, str] = field(default_factory=dict[str, str])
+    returning: bool = False
 
 
 @dataclass(slots=True)
@@ -137,7 +138,7 @@ class Audience:
             line = _Line(browser, person)
             trouble = await self._ask(line, title)
             answered_at = self.clock.monotonic()
-            grant = await granted(line, self.base, title, person.device) if self.attendance.telemetry else None
+            grant = await self._granted(line, title)
             # Like the web player, a viewer waits a second at most for the session.
             service_s = answered_at - asked_at + min(self.clock.monotonic() - answered_at, _GRANT_S)
             played = Played(
@@ -156,6 +157,13 @@ class Audience:
                 self.tally.plays.append(played)
                 return
             await self._told(line, Teller(grant, self.clock, asked_at), fate, played)
+
+    async def _granted(self, line: _Line, title: str) -> Granted | None:
+        person = line.person
+        returning, person.returning = person.returning, True
+        if not self.attendance.telemetry:
+            return None
+        return await granted(line, self.base, title, person.device, returning=returning)
 
     def _address(self, person: _Person) -> str | None:
         if urlsplit(self.base).hostname != "127.0.0.1":
@@ -185,7 +193,7 @@ class Audience:
                 due = teller.asked_at + played.delay_s
                 await self.clock.sleep(max(0.0, due - self.clock.monotonic()))
                 self.tally.plays.append(played)
-                await self._watched(line, teller, fate, played)
+                await self._watched(line, teller, fate)
             await teller.flush(line, self.base, patience_s=_PARTING_S)
         finally:
             tally = self.tally
@@ -195,10 +203,12 @@ class Audience:
             if teller.refused and len(tally.refused) < 20:
                 tally.refused.append(teller.refused)
 
-    async def _watched(self, line: _Line, teller: Teller, fate: Fate, played: Played) -> None:
+    async def _watched(self, line: _Line, teller: Teller, fate: Fate) -> None:
         """Play from the first frame to the end: stall where fate says so, tell the sums now and then."""
         rate = fate.bitrate_bps
-        first = teller.add(delay_ms=round(played.delay_s * 1000), bitrate_bps=rate, mean_bitrate_bps=rate)
+        # Measured, not computed: the region refuses a delay that is longer than the time that has passed.
+        delay_ms = int((self.clock.monotonic() - teller.asked_at) * 1000)
+        first = teller.add(delay_ms=delay_ms, bitrate_bps=rate, mean_bitrate_bps=rate)
         teller.note(Kind.FIRST_FRAME, first)
         await teller.flush(line, self.base)
         from_s, moments = 0.0, _moments(fate, self.attendance.heartbeat_s)

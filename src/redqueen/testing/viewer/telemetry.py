@@ -55,9 +55,9 @@ class Sums:
     mean_bitrate_bps: int = 0
 
 
-async def granted(sender: Sender, base: str, title: str, device: str, *, first: tuple[str, ...] = ()) -> Granted | None:
+async def granted(sender: Sender, base: str, title: str, device: str, *, returning: bool = False) -> Granted | None:
     """Ask for a session of `title` at the region `base`; None when it gave none, whatever the reason."""
-    body = msgspec.json.encode({"device": device, "first": first})
+    body = msgspec.json.encode({"device": device, "returning": returning})
     try:
         answer = await sender.send("POST", f"{base}/api/v1/titles/{title}/sessions", body)
         if not 200 <= answer.status <= 299:

@@ -7,6 +7,7 @@ import { call } from '../api/http';
 import { PATIENT } from '../api/retry';
 import { courier, part } from './courier';
 import { deviceOf } from './device';
+import { BROWSER } from './outbox';
 import { ask, nextBeat, step, type Happening, type PlayerEvent, type Session } from './sums';
 
 /** What the region answers to the wish for a session. */
@@ -21,6 +22,8 @@ export interface Grant {
 
 const GRANT_LIMIT_MS = 700;
 const LOOK_MS = 500;
+/** Set once something was watched with this browser. */
+const KNOWN = 'redqueen.returning';
 
 export class Witness {
   private session: Session | null = null;
@@ -104,7 +107,8 @@ export class Witness {
   private async request(): Promise<Grant | null> {
     try {
       const path = `/titles/${encodeURIComponent(this.titleId)}/sessions`;
-      const json = { device: deviceOf(navigator.userAgent) };
+      const json = { device: deviceOf(navigator.userAgent), returning: BROWSER.read(KNOWN) !== null };
+      BROWSER.write(KNOWN, '1');
       this.grant = await call<Grant>(path, { method: 'POST', json, retry: PATIENT });
     } catch {
       // Nothing is told of this sitting; it goes on all the same.
