@@ -8,9 +8,18 @@ describe('addresses', () => {
     expect(routeOf('/watch/x/', '')).toEqual({ page: 'watch', id: 'x' });
     expect(routeOf('/console', '')).toEqual({ page: 'console', part: 'publish' });
     expect(routeOf('/console/fleet', '')).toEqual({ page: 'console', part: 'fleet' });
+    expect(routeOf(hrefOf.trial('api-r2'), '')).toEqual({ page: 'console', part: 'trials', id: 'api-r2' });
   });
   it('that mean nothing are lost, not wrong', () => {
-    for (const path of ['/title', '/watch', '/console/zzz', '/a/b/c', '/%E0%A4%A']) {
+    for (const path of [
+      '/title',
+      '/watch',
+      '/console/zzz',
+      '/a/b/c',
+      '/console/fleet/x',
+      '/console/trials/x/y',
+      '/%E0%A4%A',
+    ]) {
       expect(routeOf(path, '').page).toBe('lost');
     }
   });

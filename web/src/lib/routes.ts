@@ -4,18 +4,21 @@ export type Route =
   | { page: 'home'; query: string }
   | { page: 'title'; id: string }
   | { page: 'watch'; id: string }
-  | { page: 'console'; part: ConsolePart }
+  | { page: 'console'; part: ConsolePart; id?: string }
   | { page: 'sign-in'; next: string }
   | { page: 'lost' };
 
-export type ConsolePart = 'publish' | 'titles' | 'fleet';
-const PARTS: readonly ConsolePart[] = ['publish', 'titles', 'fleet'];
+const PARTS = ['publish', 'titles', 'fleet', 'releases', 'trials', 'flags', 'experiments', 'audit'] as const;
+export type ConsolePart = (typeof PARTS)[number];
 
 /** The route of a path and search string. A path that means nothing is `lost`. */
 export function routeOf(path: string, search: string): Route {
-  const [first = '', second = '', ...rest] = path.split('/').filter(Boolean).map(decoded);
+  const [first = '', second = '', third = '', ...rest] = path.split('/').filter(Boolean).map(decoded);
   const params = new URLSearchParams(search);
-  if (rest.length > 0) return { page: 'lost' };
+  if (first === 'console' && second === 'trials' && third && rest.length === 0) {
+    return { page: 'console', part: 'trials', id: third };
+  }
+  if (third) return { page: 'lost' };
   if (first === '') return { page: 'home', query: params.get('q') ?? '' };
   if ((first === 'title' || first === 'watch') && second) return { page: first, id: second };
   if (first === 'sign-in' && !second) return { page: 'sign-in', next: safeNext(params.get('next')) };
@@ -42,6 +45,7 @@ export function safeNext(next: string | null): string {
 export const hrefOf = {
   title: (id: string) => `/title/${encodeURIComponent(id)}`,
   watch: (id: string) => `/watch/${encodeURIComponent(id)}`,
+  trial: (id: string) => `/console/trials/${encodeURIComponent(id)}`,
   search: (query: string) => (query ? `/?q=${encodeURIComponent(query)}` : '/'),
   signIn: (next: string) => (next === '/' ? '/sign-in' : `/sign-in?next=${encodeURIComponent(next)}`),
 };

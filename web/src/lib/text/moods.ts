@@ -1,0 +1,25 @@
+/** How a state feels, for its colour and shape; the word beside it always says it too. Pure. */
+
+export type Mood = 'well' | 'rising' | 'leaving' | 'dead' | 'gone';
+
+const MOODS: Record<string, Mood> = {
+  promoted: 'well',
+  serving: 'well',
+  on: 'well',
+  running: 'rising',
+  trying: 'rising',
+  starting: 'rising',
+  promoting: 'rising',
+  planned: 'gone',
+  stored: 'gone',
+  queued: 'gone',
+  held: 'leaving',
+  inconclusive: 'leaving',
+  'rolled back': 'dead',
+  failed: 'dead',
+  stopped: 'gone',
+};
+
+export function moodOf(word: string): Mood {
+  return MOODS[word] ?? 'gone';
+}
