@@ -133,7 +133,7 @@ def _growing(now: float, highest: float) -> bool:
 
 def _winner(trial: Trial, readings: Mapping[str, Reading], goals: Mapping[str, Reading]) -> str:
     """Return the treatment that may have everybody: harmless by every guardrail, and better where there is a goal."""
-    harmless = [arm for arm, one in readings.items() if one.choice is Choice.PROMOTE]
+    harmless = [arm for arm, one in readings.items() if one.choice is Choice.PROMOTE and not verdict.open_segments(one)]
     if not any(metric.goal for metric in trial.metrics):
         return harmless[0] if harmless else ""
     better = [arm for arm in harmless if arm in goals and goals[arm].choice is Choice.ROLL_BACK]

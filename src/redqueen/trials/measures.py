@@ -2,7 +2,7 @@
 
 Only values: a `Measure` is a metric of the catalogue for all devices or for one, with its margin,
 its thresholds and its noise as they were known at the start; `Measures` are all of a trial. Enter
-at `Measures`; `metrics.planned` makes them, `looks.look` fills them.
+at `Measures`; `planning.planned` makes them, `looks.looks` fills looks with them.
 """
 
 from __future__ import annotations

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from redqueen.stats.model import Harm, Kind, MetricReading, Reading, shown_e
+from redqueen.stats.model import Choice, Harm, Kind, MetricReading, Reading, shown_e
 from redqueen.trials.life import Dropped
 from redqueen.trials.model import Trial
 
 HOPELESS = 0.2
 """Log E below which no rate can be told from how it grew."""
+SEGMENT = 0.05
+"""Share of the plays from which on a kind of device must be proven harmless by itself before a promotion."""
 LONGEST_TOLD = 50.0
 """A need of more than so many times the time passed is told as "much more"."""
 
@@ -33,7 +35,26 @@ def widened(trial: Trial, step: int) -> str:
 
 def going_on(readings: Mapping[str, Reading]) -> str:
     """Say what is still open."""
-    return "; ".join(dict.fromkeys(one.because for one in readings.values()))
+    return "; ".join(dict.fromkeys(_open(one) for one in readings.values()))
+
+
+def open_segments(reading: Reading) -> list[str]:
+    """Name the devices' metrics that are not proven harmless though a share of SEGMENT of the viewers has such a device.
+
+    Decided by numbers of viewers alone, never by what was observed of them: so no error is spent.
+    """
+    segments = [one for one in reading.metrics if one.metric.strata]
+    everybody = sum(_units(one) for one in segments)
+    return [one.name for one in segments if not one.safe and _units(one) >= max(1.0, SEGMENT * everybody)]
+
+
+def _units(one: MetricReading) -> float:
+    return one.treatment[1] + one.control[1]
+
+
+def _open(reading: Reading) -> str:
+    names = open_segments(reading) if reading.choice is Choice.PROMOTE else []
+    return f"{reading.because}, not yet for {', '.join(names)}" if names else reading.because
 
 
 def promoted(trial: Trial, winner: str, reading: Reading, goal: Reading | None) -> str:
@@ -76,6 +97,9 @@ def inconclusive(trial: Trial, readings: Mapping[str, Reading], waits: str, shar
         for reading in readings.values()
         for one in reading.metrics
         if one.missing
+    ]
+    lacks += [
+        name for reading in readings.values() if reading.choice is Choice.PROMOTE for name in open_segments(reading)
     ]
     parts = [f"its {trial.horizon_s:.0f} s are up and neither harm nor safety is proven"]
     if waits:
