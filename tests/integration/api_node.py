@@ -19,8 +19,9 @@ async def main(folder: Path, port: int) -> None:
     clock = SystemClock()
     region = build(folder, SqliteRecords.open(folder / "store.sqlite3", clock), clock)
     await region.services.accounts.ensure_operator_token(OPERATOR)
-    async with serving(create_app(region.services), "127.0.0.1", port, linger_s=1):
-        await anyio.sleep_forever()
+    async with region.services.telemetry.opened():
+        async with serving(create_app(region.services), "127.0.0.1", port, linger_s=1):
+            await anyio.sleep_forever()
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ class FlagRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """1, 2, 3 …: grows with each change."""
     changed_s: float
     by: str
+    held_by: str = ""
+    """The experiment that tries it now: until that ends only its switch and its words may change."""
 
 
 def kind_of(value: Any) -> FlagKind | None:

@@ -9,6 +9,7 @@ does not answer, the last ones stand. Enter at `Flags` and `FlagBook`.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -28,6 +29,7 @@ _STAMP: Final = "~"
 """Sorts behind every key, which begins with a letter."""
 EVERY_S: Final = 0.5
 _ANSWER_S: Final = 5.0
+_TRIES: Final = 8
 
 
 class Flags:
@@ -62,9 +64,12 @@ class Flags:
             return known
         if (known.revision if known else None) != revision:
             raise changed(flag.key)
+        if known is not None and known.held_by and not _same_values(known.flag, flag):
+            raise held(flag.key, known.held_by)
         if known is None and len(await self._records.scan(FLAGS, end=_STAMP, limit=MAX_FLAGS)) >= MAX_FLAGS:
             raise Conflict("flag.many", f"There are {MAX_FLAGS} flags already", hint="Remove those that nobody reads")
-        row = FlagRow(flag, (revision or 0) + 1, self._clock.now(), by)
+        holder = known.held_by if known else ""
+        row = FlagRow(flag, (revision or 0) + 1, self._clock.now(), by, holder)
         await self._write(Put(flag.key, msgspec.json.encode(row), _condition(record)), flag.key)
         await self._audit.note(by, "set flag" if known else "make flag", f"flag {flag.key}", because or _told(row))
         return row
@@ -79,8 +84,62 @@ class Flags:
             raise Conflict("flag.own", f"Red Queen itself reads the flag {key}", hint=hint)
         if revision is not None and _row(record).revision != revision:
             raise changed(key)
+        if _row(record).held_by:
+            raise held(key, _row(record).held_by)
         await self._write(Delete(key, record.version), key)
         await self._audit.note(by, "remove flag", f"flag {key}", because)
+
+    async def hold(self, key: str, experiment: str) -> Flag:
+        """Let nothing but this experiment change a flag's values; again changes nothing. Raises NotFound, Conflict."""
+
+        def taken(row: FlagRow) -> FlagRow:
+            if row.held_by not in ("", experiment):
+                raise held(key, row.held_by)
+            return msgspec.structs.replace(row, held_by=experiment)
+
+        return (await self._changed(key, taken)).flag
+
+    async def let_go(self, key: str, experiment: str) -> None:
+        """End an experiment's hold; no error where it has none."""
+        if await self.find(key) is None:
+            return
+        await self._changed(
+            key, lambda row: msgspec.structs.replace(row, held_by="") if row.held_by == experiment else row
+        )
+
+    async def make_default(self, key: str, variant: str, experiment: str, because: str) -> None:
+        """Let everybody have what an experiment proved; again changes nothing. Raises NotFound, Conflict."""
+
+        def won(row: FlagRow) -> FlagRow:
+            if row.flag.default == variant or variant not in row.flag.variants:
+                return row
+            flag = msgspec.structs.replace(row.flag, default=variant)
+            return FlagRow(flag, row.revision + 1, self._clock.now(), f"experiment {experiment}", row.held_by)
+
+        before = await self.get(key)
+        if (await self._changed(key, won)).revision > before.revision:
+            await self._audit.note(
+                REGION, "set flag", f"flag {key}", f"{variant} won the experiment {experiment}: {because}"
+            )
+
+    async def find(self, key: str) -> Flag | None:
+        """Return a flag, or None."""
+        found = await self._found(key)
+        return None if found is None else _row(found).flag
+
+    async def _changed(self, key: str, change: Callable[[FlagRow], FlagRow]) -> FlagRow:
+        for _ in range(_TRIES):
+            record = await self._found(key)
+            if record is None:
+                raise unknown(key)
+            before = _row(record)
+            after = change(before)
+            if after == before:
+                return after
+            stamp = Put(_STAMP, secrets.token_hex(8).encode())
+            if await self._records.batch(FLAGS, [Put(key, msgspec.json.encode(after), record.version), stamp]):
+                return after
+        raise changed(key)
 
     async def ensure_own(self) -> None:
         """Make the flags that Red Queen itself reads, where they were never made; safe to call from many nodes."""
@@ -157,6 +216,17 @@ def unknown(key: str) -> NotFound:
 def changed(key: str) -> Conflict:
     """Say that somebody was faster."""
     return Conflict("flag.changed", f"Somebody else changed the flag {key} meanwhile", hint="Look again, then decide")
+
+
+def held(key: str, experiment: str) -> Conflict:
+    """Say that an experiment needs the flag as it is."""
+    hint = f"Wait, or end it: redqueen experiment stop {experiment}"
+    return Conflict("flag.held", f"The experiment {experiment} tries the flag {key}", hint=hint)
+
+
+def _same_values(one: Flag, other: Flag) -> bool:
+    plain = {"enabled": True, "description": "", "owner": ""}
+    return msgspec.structs.replace(one, **plain) == msgspec.structs.replace(other, **plain)
 
 
 def _row(record: Record) -> FlagRow:
