@@ -39,6 +39,8 @@ from redqueen.trials import arming
 EVERY_S: Final = 0.3
 """Seconds between two turns of the leader: a release's first viewer waits for several."""
 _SWEEP_S: Final = 60.0
+_AGAIN_S: Final = 15.0
+"""So long a client may repeat a rollback that was done, without undoing one release more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,8 @@ class Delivery:
                 )
             if not phase.ended or phase is Phase.PROMOTED:
                 return await self._ordered(kept, Ask.ROLL_BACK, by, because)
-            if not state.settled:
-                return kept.record  # it is on its way back already
+            if not state.settled or self._clock.now() < state.since_s + _AGAIN_S:
+                return kept.record  # it is on its way back already, or this is the same request once more
         raise NotFound(
             "release.none", f"No release of {service} can be undone", hint="See them with: redqueen releases"
         )

@@ -1,7 +1,7 @@
 """What the API asks about services: the wishes beside what the fleet shows of them.
 
 Refuses what could not run on this machine or be routed beside the other services, and to change by
-hand what a release is changing: a group, or a service with a canary.
+hand what a release is changing: a group, or a service of which a release is under way.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 
 from redqueen.api import declarations
 from redqueen.api.ports import ServiceCard, ServiceInstance
+from redqueen.delivery.archive import Archive
+from redqueen.delivery.pins import Pins
 from redqueen.errors import Conflict, InvalidInput, NotFound
 from redqueen.fleet import living
 from redqueen.fleet.declared import ServiceFile, Wish, checked
@@ -31,6 +33,8 @@ class ServiceDesk:
         self._region = node.region
         self._wishes = RecordWishes(node.stores.records, node.clock)
         self._board = RecordBoard(node.stores.records)
+        self._archive = Archive(node.stores.records)
+        self._pins = Pins(node.stores.records)
 
     async def all(self) -> list[ServiceCard]:
         """Return every declared service by name, its groups behind it."""
@@ -52,7 +56,7 @@ class ServiceDesk:
         source = f"service {file.name}"
         runnable(checked(file, source), source)
         known = (await self._wishes.read()).services
-        _refuse_under_trial(file.name, known)
+        await self._refuse_under_way(file.name)
         declarations.checked(file, source, known)
         return self._card(await self._wishes.declare(file), await self._views())
 
@@ -69,12 +73,24 @@ class ServiceDesk:
         Raises NotFound, Conflict (also while a release of it is tried), InvalidInput for a group.
         """
         _refuse_group(name)
+        await self._refuse_under_way(name)
         known = (await self._wishes.read()).services
-        _refuse_under_trial(name, known)
         await self._wishes.remove(name, revision)
+        await self._pins.unpin(name)
         for group in _groups(name, known):
             with contextlib.suppress(NotFound):
                 await self._wishes.remove(group, None)
+
+    async def _refuse_under_way(self, name: str) -> None:
+        for kept in await self._archive.open():
+            state = kept.record.state
+            if kept.release.service == name and state.phase.under_way:
+                raise Conflict(
+                    "service.under_trial",
+                    f"{kept.release.id} of {name} is {state.phase.value}",
+                    why="it is compared with what runs now, which would change",
+                    hint=f"Wait for its verdict, or end it with: redqueen rollback {name}",
+                )
 
     async def _views(self) -> list[NodeView]:
         return living.checked(await self._board.read())
@@ -98,17 +114,6 @@ def _refuse_group(name: str) -> None:
     if group_of(name) is not None:
         raise InvalidInput(
             "service.group", f"{name} is a release's group", why="its release decides about it", hint="See releases"
-        )
-
-
-def _refuse_under_trial(name: str, known: tuple[Wish, ...]) -> None:
-    tried = next((group for group in _groups(name, known) if not group.endswith("-warm")), None)
-    if tried is not None:
-        raise Conflict(
-            "service.under_trial",
-            f"A release of {name} is being tried",
-            why=f"the group {tried} compares it with what runs now",
-            hint=f"Wait for its verdict, or end it with: redqueen rollback {name}",
         )
 
 

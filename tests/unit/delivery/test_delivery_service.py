@@ -210,6 +210,9 @@ async def test_a_rollback_pins_the_warm_group_with_the_very_call_and_unpins_when
     await rig.turns(12)
     assert (await rig.pins.all(), rig.runs(), rig.fleet.groups) == ((), "r1", [])
     assert (await rig.delivery.get("shop", 2)).state.because == "me asked for it: it is ugly"
+    again = await rig.delivery.rollback("shop", "me")
+    assert (again.release.id, again.state.settled) == ("r2", True), "a request that was sent twice undoes one release"
+    rig.clock.advance(20)
     with pytest.raises(Conflict, match="first release"):
         await rig.delivery.rollback("shop", "me")
 
