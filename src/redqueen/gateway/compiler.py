@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from redqueen.errors import InvalidInput
-from redqueen.gateway import media
+from redqueen.gateway import counting, media
+from redqueen.gateway.arms import Arrangement, arranged, arrangements, base_service, groups_named, living_groups
 from redqueen.gateway.claims import NAME, settle, wrong_in_policy
 from redqueen.gateway.clusters import ASSIGNMENT, cluster, endpoints_file, load_assignment, usable
 from redqueen.gateway.edge_routes import route_configuration
-from redqueen.gateway.envoy_json import TYPE
+from redqueen.gateway.envoy_json import TYPE, seconds
 from redqueen.gateway.listeners import listeners
 from redqueen.gateway.model import Endpoint, Inputs, LeftOut, Route, ServicePolicy, Snapshot, ZoneChoice
 from redqueen.gateway.service_routes import entries
@@ -67,7 +68,7 @@ class Compiler:
     def __init__(self) -> None:
         self._pieces: dict[object, tuple[object, Any]] = {}
         self._used: set[object] = set()
-        self._entries: dict[tuple[Route, ZoneChoice], list[msgspec.Raw]] = {}
+        self._entries: dict[tuple[Route, ZoneChoice, Arrangement | None], list[msgspec.Raw]] = {}
 
     def compile(self, inputs: Inputs) -> Snapshot:
         """Compile all files of a gateway. Raises InvalidInput naming what cannot be compiled."""
@@ -81,7 +82,10 @@ class Compiler:
     def _compiled(self, inputs: Inputs) -> tuple[dict[str, _File], tuple[LeftOut, ...]]:
         keys = inputs.media_keys.jwks_json
         jwks = self._once("keys", keys, lambda: media.checked_keys(keys) if keys else "")
-        fixed = replace(inputs, endpoints=(), routes=(), services=(), own_hosts=())
+        fixed = replace(
+            inputs, endpoints=(), routes=(), services=(), own_hosts=(), trials=(), pins=(), viewer_secret=b""
+        )
+        living = living_groups(inputs)
         known = (
             inputs.routes,
             inputs.services,
@@ -89,8 +93,9 @@ class Compiler:
             inputs.watched_services,
             inputs.media_root,
             bool(jwks),
+            *(living, inputs.trials, inputs.pins, inputs.viewer_secret, inputs.zone, inputs.tls is None),
         )
-        table = self._once(ROUTES, known, lambda: self._table(inputs, bool(jwks)))
+        table = self._once(ROUTES, known, lambda: self._table(inputs, bool(jwks), living))
         files = {
             BOOTSTRAP: self._once(BOOTSTRAP, fixed, lambda: _file(_encode(_bootstrap(fixed)))),
             LISTENERS: self._once(LISTENERS, fixed, lambda: _file(_resources(listeners(fixed, jwks)))),
@@ -101,22 +106,21 @@ class Compiler:
         left_out = [*table.left_out, *_unfit(inputs), *self._services(inputs, table, files)]
         return files, tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
 
-    def _table(self, inputs: Inputs, has_keys: bool) -> _Table:
+    def _table(self, inputs: Inputs, has_keys: bool, living: frozenset[str]) -> _Table:
         settled, left_out = settle(inputs.routes, inputs.own_hosts)
         zones = {name: policy.zone for name, policy in _policies(inputs).items()}
+        arrangement, unarranged = arrangements(inputs, living)
         kept, self._entries = self._entries, {}
 
         def encoded(route: Route) -> list[msgspec.Raw]:
-            key = (route, zones.get(route.service, DEFAULT_POLICY.zone))
+            key = (route, zones.get(route.service, DEFAULT_POLICY.zone), arrangement.get(route.service))
             if key not in self._entries:
-                self._entries[key] = kept.get(key) or _raw(entries(*key))
+                self._entries[key] = kept.get(key) or _raw(_entries(*key))
             return self._entries[key]
 
         file = _file(_resources([route_configuration(settled, inputs.media_root, has_keys, encoded, inputs.own_hosts)]))
-        proxied = [route for route in settled if route.redirect is None]
-        own = {route.service for route in proxied if not route.declared_by}
-        services = sorted({route.service for route in proxied}, key=lambda name: (name not in own, name))
-        return _Table(file, tuple(services), frozenset(services[: inputs.watched_services]), left_out)
+        services = _served(inputs, settled, living)
+        return _Table(file, services, frozenset(services[: inputs.watched_services]), (*left_out, *unarranged))
 
     def _services(self, inputs: Inputs, table: _Table, files: dict[str, _File]) -> list[LeftOut]:
         """Add the clusters' file and the watched services' own to `files`; return who was left out."""
@@ -128,7 +132,9 @@ class Compiler:
         clusters: list[_Piece] = []
         left_out: list[LeftOut] = []
         for service, endpoints in groups.items():
-            policy, watched = policies.get(service, DEFAULT_POLICY), service in table.watched
+            # A group is treated as its service is.
+            policy = policies.get(service) or policies.get(base_service(service), DEFAULT_POLICY)
+            watched = service in table.watched
             known = (tuple(endpoints), inputs.zone, policy, inputs.folder, watched)
             made = self._once(("service", service), known, partial(_service, service, *known))
             clusters.append(made.cluster)
@@ -146,6 +152,23 @@ class Compiler:
         if found is None or found[0] != known:
             found = self._pieces[name] = (known, make())
         return found[1]
+
+
+def _entries(route: Route, zone: ZoneChoice, arrangement: Arrangement | None) -> list[dict[str, Any]]:
+    found = entries(route, zone)
+    return found if route.redirect is not None else arranged(found, arrangement)
+
+
+def _served(inputs: Inputs, settled: Iterable[Route], living: frozenset[str]) -> tuple[str, ...]:
+    """Name the services that have a cluster: those with routes, the region's own first, then their groups.
+
+    A group has one as soon as a node of it lives: when a trial begins, Envoy shall know its cluster already.
+    """
+    proxied = [route for route in settled if route.redirect is None]
+    own = {route.service for route in proxied if not route.declared_by}
+    routed = {route.service for route in proxied}
+    groups = {name for name in living | groups_named(inputs) if base_service(name) in routed and NAME.fullmatch(name)}
+    return (*sorted(routed, key=lambda name: (name not in own, name)), *sorted(groups - routed))
 
 
 def _policies(inputs: Inputs) -> dict[str, ServicePolicy]:
@@ -263,7 +286,11 @@ def _bootstrap(inputs: Inputs) -> dict[str, Any]:
         },
         # Envoy counts some 130 things for each cluster; every look at its counters walks through all of
         # them in the thread that also takes new files. Kept is what the agent asks for and a person would.
-        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": _counted()}}},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": _counted()}},
+            "histogram_bucket_settings": counting.bucket_settings(inputs.latency_bounds_ms),
+        },
+        "stats_flush_interval": seconds(counting.FLUSH_S),
         # Without a bound a flood of connections takes all memory.
         "overload_manager": {
             "resource_monitors": [
@@ -280,7 +307,15 @@ def _bootstrap(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-_KEPT_PREFIXES = ("http.", "server.", "listener_manager.", "cluster_manager.", "sds.", "overload.")
+_KEPT_PREFIXES = (
+    f"{counting.PREFIX}.",
+    "http.",
+    "server.",
+    "listener_manager.",
+    "cluster_manager.",
+    "sds.",
+    "overload.",
+)
 _KEPT_SUFFIXES = (
     *(".version_text", ".update_rejected", ".update_failure", ".membership_healthy", ".membership_total"),
     *(".upstream_rq_total", ".upstream_rq_retry", ".upstream_rq_5xx", ".upstream_cx_connect_fail", ".ejections_active"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from redqueen.gateway import media, media_routes, passport, scripts
+from redqueen.gateway.arms import arms_filter
 from redqueen.gateway.envoy_json import FILTER, TYPE, filter_named
 
 MAX_BODY_BYTES = 4 << 20
@@ -47,7 +48,7 @@ def filter_chain(jwks_json: str) -> list[dict[str, Any]]:
     body = filter_named("body", "buffer.v3.Buffer", max_request_bytes=MAX_BODY_BYTES)
     tries = [passport.attempt_log()]
     router = filter_named("router", "router.v3.Router", suppress_envoy_headers=True, upstream_log=tries)
-    services = [filter_named("cors", "cors.v3.Cors"), *_compressors(), _SHED, body]
+    services = [arms_filter(), filter_named("cors", "cors.v3.Cors"), *_compressors(), _SHED, body]
     if not jwks_json:
         return [*services, router]
     return [

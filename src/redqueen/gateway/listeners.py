@@ -12,7 +12,7 @@ import re
 import socket
 from typing import Any
 
-from redqueen.gateway import edge_routes, passport, replies, scripts
+from redqueen.gateway import counting, edge_routes, passport, replies, scripts
 from redqueen.gateway.envoy_json import TYPE, filter_named, header
 from redqueen.gateway.filters import filter_chain
 from redqueen.gateway.model import Inputs
@@ -134,7 +134,7 @@ def _connection(inputs: Inputs, filters: list[dict[str, Any]], *, http3: bool = 
         },
         "http_filters": filters,
         "local_reply_config": replies.local_reply_config(),
-        "access_log": [passport.access_log(inputs.node_id)],
+        "access_log": [passport.access_log(inputs.node_id), counting.counter()],
         **_paths(),
         **_trust(),
         **_limits(),

@@ -126,6 +126,8 @@ _REQUEST_FIELDS: Mapping[str, str] = {
     "route": "%METADATA(ROUTE:redqueen:route)%",
     "service": "%METADATA(ROUTE:redqueen:service)%",
     "priority": "%METADATA(ROUTE:redqueen:priority)%",
+    # What is tried on the viewer; nothing for most requests.
+    "arms": "%REQ(X-RQ-ARMS)%",
     # Who answered, or was asked last.
     "upstream": "%UPSTREAM_HOST%",
     "upstream_node": "%UPSTREAM_HOST_NAME%",
@@ -151,7 +153,8 @@ _ATTEMPT_FIELDS: Mapping[str, str] = {
     "event": ATTEMPT,
     "node": "%CEL(xds.node.id)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
-    "service": "%METADATA(ROUTE:redqueen:service)%",
+    # Whose nodes were tried: a group's, where the service is under trial.
+    "service": "%METADATA(CLUSTER:redqueen:service)%",
     "upstream": "%UPSTREAM_HOST%",
     "upstream_node": "%UPSTREAM_HOST_NAME%",
     "upstream_zone": "%METADATA(UPSTREAM_HOST:redqueen:zone)%",

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from redqueen.gateway.clusters import CONNECTION_BUFFER_BYTES
+from redqueen.gateway.counting import TIMED
 from redqueen.gateway.envoy_json import FILTER, TYPE, header, method, seconds
 from redqueen.gateway.media_routes import COMPRESSORS, LEFT_OUT, MEDIA_ONLY, SERVICES_ONLY
 from redqueen.gateway.model import Cors, Policy, Priority, Redirect, Route, ZoneChoice
@@ -106,7 +107,7 @@ def _entry(
     return {
         "match": match,
         "name": _name(route),
-        "metadata": {"filter_metadata": {"redqueen": _labels(route)}},
+        "metadata": {"filter_metadata": {"redqueen": _labels(route, stream=stream)}},
         "route": action,
         "request_body_buffer_limit": size or CONNECTION_BUFFER_BYTES,
         **_headers(route),
@@ -114,8 +115,9 @@ def _entry(
     }
 
 
-def _labels(route: Route) -> dict[str, str]:
-    return {"service": route.service, "route": _name(route), "priority": route.policy.priority.value}
+def _labels(route: Route, *, stream: bool) -> dict[str, str]:
+    found = {"service": route.service, "route": _name(route), "priority": route.policy.priority.value}
+    return found if stream else {**found, TIMED: route.service}
 
 
 def _times(policy: Policy, *, safe: bool, stream: bool) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def test_whatever_opens_the_media_folder_also_demands_token_and_title():
         assert route["match"]["headers"][0]["string_match"]["safe_regex"]["regex"] == "GET|HEAD"
     chain = {item["name"]: item["typed_config"] for item in connection()["http_filters"]}
     assert "path_mappings" not in chain["files"]
-    services = ["cors", "brotli", "zstd", "gzip", "shed", "body"]
+    services = ["arms", "cors", "brotli", "zstd", "gzip", "shed", "body"]
     assert list(chain) == ["link", "token", "title", "media-headers", *services, "files", "router"]
     assert chain["token"]["providers"]["redqueen"]["require_expiration"] is True
 

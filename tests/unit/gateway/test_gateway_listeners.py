@@ -66,7 +66,8 @@ def test_the_key_is_in_one_file_alone_and_a_renewal_rewrites_only_that():
 
 
 def test_media_and_services_pass_none_of_each_others_filters():
-    names = {found["name"] for found in filter_chain("keys")}
+    # One that a route must ask for by name is in nobody's way.
+    names = {found["name"] for found in filter_chain("keys") if not found.get("disabled")}
     assert sorted([*media_routes.SERVICES_ONLY, *media_routes.MEDIA_ONLY]) == sorted(names - {"router"})
     opened, *_, nothing = media_routes.media_routes("/data/media", has_keys=True)
     for route in (opened, nothing):

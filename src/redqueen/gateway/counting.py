@@ -1,0 +1,65 @@
+"""What Envoy counts of requests: how each ended and how long it took, by service, trial, arm and exposure.
+
+One access logger that writes counters instead of lines. It sees every end of a request, the gateway's
+own refusals and time limits included, and after all tries. Its names are made of what the compiler and
+the arms' script say and of the status, of nothing that a client chooses. Enter at `counter`,
+`bucket_settings`, and at `PATTERN` for who reads the counters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from redqueen.gateway.arms_script import EXPOSED, NOTES
+from redqueen.gateway.envoy_json import TYPE
+
+PREFIX = "rq"
+REQUESTS = re.compile(rf"{PREFIX}\.requests\.service\.(.+)\.arm\.(-|[^/]+/[^/]+/(?:first|again))\.code\.(\d+)")
+TIMES = re.compile(rf"{PREFIX}\.time\.service\.(.+)\.arm\.(-|[^/]+/[^/]+/(?:first|again))")
+PATTERN = rf"^{PREFIX}\."
+TIMED = "timed"
+"""The route's label under which answers are timed; streams, which last as long as somebody listens, have none."""
+FLUSH_S = 1.0
+"""How often Envoy's worker hands its histograms over."""
+
+
+def counter() -> dict[str, Any]:
+    """Give the access logger that counts all requests but those for films."""
+    exposed = _tag("arm", f"%DYNAMIC_METADATA({NOTES}:{EXPOSED})%")
+    requests = [_tag("service", "%METADATA(ROUTE:redqueen:service)%"), exposed, _tag("code", "%RESPONSE_CODE%")]
+    times = [_tag("service", f"%METADATA(ROUTE:redqueen:{TIMED})%"), exposed]
+    return {
+        "name": "counts",
+        # No service has a part in films, and there are most of them.
+        "filter": {"header_filter": {"header": {"name": ":path", "string_match": _FILMS, "invert_match": True}}},
+        "typed_config": {
+            "@type": TYPE + "envoy.extensions.access_loggers.stats.v3.Config",
+            "stat_prefix": PREFIX,
+            "counters": [{"stat": {"name": "requests", "tags": requests}, "value_fixed": 1}],
+            "histograms": [
+                {
+                    "stat": {"name": "time", "tags": times},
+                    # A fast service's difference is less than a millisecond.
+                    "unit": "Microseconds",
+                    # From the request's last byte to the answer's last byte, all tries between them.
+                    "value_format": "%COMMON_DURATION(DS_RX_END:DS_TX_END:us)%",
+                }
+            ],
+        },
+    }
+
+
+_FILMS = {"prefix": "/media/"}
+
+
+def _tag(name: str, value: str) -> dict[str, str]:
+    return {"name": name, "value_format": value}
+
+
+def bucket_settings(bounds_ms: Sequence[float]) -> list[dict[str, Any]]:
+    """Give the histograms' bounds in the bootstrap's words; nothing leaves Envoy's own."""
+    if not bounds_ms:
+        return []
+    return [{"match": {"prefix": f"{PREFIX}.time."}, "buckets": [bound * 1000 for bound in bounds_ms]}]
