@@ -28,7 +28,8 @@ from redqueen.delivery.model import Part, Phase, Release, State
 
 LET_GO_S = 3.0
 """Gateways read their arms and pins once a second; after this nobody sends anything to a group."""
-_TRIED = (Part.CANARY, Part.BASELINE)
+TRIED = (Part.CANARY, Part.BASELINE)
+"""The groups that exist for the trial only."""
 
 
 def duties(release: Release, state: State, seen: Observation, now: float) -> tuple[Command, ...]:
@@ -53,6 +54,11 @@ def duties(release: Release, state: State, seen: Observation, now: float) -> tup
 def is_first(state: State) -> bool:
     """Tell whether the service did not exist before this release."""
     return state.started_s > 0 and state.previous is None
+
+
+def is_superseded(release: Release, seen: Observation) -> bool:
+    """Tell whether the service runs something else than this release, or is no more."""
+    return seen.service is None or seen.service.build != release.build
 
 
 def flags_put(release: Release, seen: Observation) -> bool:
@@ -86,7 +92,7 @@ def _founding(release: Release, seen: Observation) -> Iterator[Command]:
 
 
 def _starting(release: Release, state: State, seen: Observation) -> Iterator[Command]:
-    for part in _TRIED:
+    for part in TRIED:
         if part not in seen.groups:
             yield _group(release, state, part, seen)
 
@@ -98,7 +104,7 @@ def _trying(release: Release, state: State, seen: Observation) -> Iterator[Comma
 
 
 def _promoting(release: Release, state: State, seen: Observation, now: float) -> Iterator[Command]:
-    yield from _removals(release, state, seen, now, _TRIED)
+    yield from _removals(release, state, seen, now, TRIED)
     service, warm = seen.service, seen.groups.get(Part.WARM)
     if service is None or state.previous is None:
         return
@@ -113,9 +119,8 @@ def _promoting(release: Release, state: State, seen: Observation, now: float) ->
 def _warm(release: Release, state: State, seen: Observation, now: float) -> Iterator[Command]:
     if seen.pinned == release.group(Part.WARM):
         yield Unpin(release.service)
-    superseded = seen.service is None or seen.service.build != release.build
-    gone = (Part.WARM,) if superseded or now >= state.warm_until_s else ()
-    yield from _removals(release, state, seen, now, (*_TRIED, *gone))
+    gone = (Part.WARM,) if now >= state.warm_until_s else ()
+    yield from _removals(release, state, seen, now, (*TRIED, *gone))
 
 
 def _leaving(release: Release, state: State, seen: Observation, now: float) -> Iterator[Command]:

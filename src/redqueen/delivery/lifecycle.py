@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import msgspec
 
 from redqueen.delivery.acting import Command, Nodes, Observation
-from redqueen.delivery.duties import LET_GO_S, duties, flags_put, is_first, restored
+from redqueen.delivery.duties import LET_GO_S, TRIED, duties, flags_put, is_first, is_superseded, restored
 from redqueen.delivery.groups import unrouted
 from redqueen.delivery.model import Ask, Change, Order, Part, Phase, Release, ReleaseRecord, State
 from redqueen.trials.model import Status
@@ -45,6 +45,9 @@ def step(record: ReleaseRecord, seen: Observation, now: float) -> tuple[State, t
         state = msgspec.structs.replace(state, heeded_s=record.pending.at_s)
     if phase is Phase.PROMOTED and record.state.phase is not Phase.PROMOTED and not is_first(state):
         state = msgspec.structs.replace(state, warm_until_s=now + release.manifest.warm_s)
+    if phase is Phase.PROMOTED and state.warm_until_s > now and is_superseded(release, seen):
+        # Nobody goes back beyond what runs now: the version before this one is not kept for that.
+        state = msgspec.structs.replace(state, warm_until_s=now)
     state = _parted(state, seen, now)
     commands = duties(release, state, seen, now)
     settled = state.phase.ended and not commands and _is_over(release, state, seen, now)
@@ -168,12 +171,12 @@ def _starting(release: Release, state: State, seen: Observation, now: float) -> 
     changed = _changed_by_others(release, state, seen)
     if changed:
         return Phase.STOPPED, changed
-    for part, whose in ((Part.CANARY, "this version"), (Part.BASELINE, "today's version")):
+    for part, whose in zip(TRIED, ("this version", "today's version"), strict=True):
         group = seen.groups.get(part)
         trouble = _never_up(group, release, state, now) if group else _absent(release, state, now)
         if trouble:
             return Phase.FAILED, f"fresh nodes of {whose} did not come up: {trouble}"
-    if all(part in seen.groups and seen.groups[part].up for part in (Part.CANARY, Part.BASELINE)):
+    if all(part in seen.groups and seen.groups[part].up for part in TRIED):
         return Phase.TRYING, f"viewers meet it: {release.manifest.steps[0]:.0%} of them at first"
     return state.phase, state.because
 
@@ -207,7 +210,8 @@ def _promoting(release: Release, state: State, seen: Observation, now: float) ->
         if trouble:
             return Phase.FAILED, f"the old version could not be kept warm, so nothing was replaced: {trouble}"
         return state.phase, state.because
-    if service.up and flags_put(release, seen):
+    # The next release may begin once this one is promoted: its canary has to be gone by then.
+    if service.up and flags_put(release, seen) and not any(part in seen.groups for part in TRIED):
         return Phase.PROMOTED, state.because
     # The warm group came up, then every node is replaced behind a spare.
     if now >= state.since_s + _limit_s(release) * (2 + service.wanted):

@@ -70,7 +70,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     config: dict[str, str] = {}
     """The environment of its processes."""
     flags: dict[str, Any] = {}
-    """Values of flags that hold for whoever is served by this release."""
+    """Values of flags that hold for whoever is served by this release; names begin with the service's and a dot."""
     include: tuple[str, ...] = ()
     """Patterns of what is shipped although .gitignore leaves it out."""
     exclude: tuple[str, ...] = ()
@@ -258,6 +258,9 @@ def _wrong_flag(manifest: Manifest) -> _Wrong | None:
     for key, value in manifest.flags.items():
         if not _FLAG.fullmatch(key):
             return "flags", key, "names of letters, digits and `._-`, at most 64, first a letter"
+        if not (manifest.own or key.startswith(f"{manifest.service}.")):
+            # Two services that put one flag would take it from each other on their way back.
+            return "flags", key, f"a flag of this service: its name begins with `{manifest.service}.`"
         if not isinstance(value, bool | int | float | str | dict):
             return f"flags.{key}", str(value), "true or false, text, a number or a table"
         if len(msgspec.json.encode(value)) > _MAX_FLAG_BYTES:
