@@ -30,6 +30,8 @@ FIRSTS_PER_VIEWER = 4.0
 The test of the split counts viewers: requests are divided by this, as noise is.
 """
 
+_DEVICES = frozenset(device.value for device in Device)
+
 Before = Callable[[int], float]
 """What is known of a viewer from before the trial (CUPED), by key."""
 
@@ -191,7 +193,7 @@ def _of_figures(measure: Measure, bins: Iterable[tuple[int, FigureBin]], places:
 
 
 def _device(device: str) -> str:
-    return device if device in Device else Device.OTHER.value
+    return device if device in _DEVICES else Device.OTHER.value
 
 
 def _failed(row: SessionRow) -> bool | None:
