@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import anyio
 
+from redqueen.delivery.service import EVERY_S
 from redqueen.errors import Conflict, RedQueenError
 from redqueen.events import Event, LoopFailed
+from redqueen.roles.delivery import make_delivery
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.store.leases import Leases
@@ -54,11 +56,12 @@ async def serve_control(node: Node) -> None:
 
 def make_loops(node: Node) -> Loops:
     """Give what the leader does over and over."""
-    product = Product(node.stores)
+    product, delivery = Product(node.stores), make_delivery(node)
     return {
         "studio.sweep": (2.0, product.studio.sweep),
         "uploads.finish": (2.0, product.uploads.finish_pending),
         "uploads.expire": (600.0, product.uploads.expire),
+        "delivery": (EVERY_S, delivery.turn),
     }
 
 
