@@ -80,8 +80,7 @@ class Viewing(msgspec.Struct, frozen=True):
 
 async def viewing(events: Events, trial: str, started_s: float, now_s: float, alpha: float = 0.05) -> Viewing:
     """Return how long viewers have watched, as far as their events are in the object store."""
-    asked = {"trial": trial, "started": started_s, "most": _MOST_S}
-    rows = await events.query(started_s - WEEK_S, now_s, _SQL, asked)
+    rows = await events.query(started_s - WEEK_S, now_s, _SQL, (trial, started_s, _MOST_S))
     return compared(rows, alpha)
 
 
