@@ -30,13 +30,13 @@ LEAST_KNOWN: Final = 0.05
 _SQL: Final = """
 WITH plays AS (
   SELECT viewer, session, min("second") AS at_s, max(played_ms) / 1000.0 AS played_s,
-    any_value(element_at(arms, $trial)[1]) AS arm
+    any_value(map_extract_value(arms, $1)) AS arm
   FROM events GROUP BY viewer, session
 ), since AS (
-  SELECT viewer, min(arm) AS arm, count(DISTINCT arm) AS arms, least(sum(played_s), $most) AS y
-  FROM plays WHERE arm IS NOT NULL AND at_s >= $started GROUP BY viewer
+  SELECT viewer, min(arm) AS arm, count(DISTINCT arm) AS arms, least(sum(played_s), $3) AS y
+  FROM plays WHERE arm IS NOT NULL AND at_s >= $2 GROUP BY viewer
 ), week AS (
-  SELECT viewer, least(sum(played_s), $most) AS x FROM plays WHERE at_s < $started GROUP BY viewer
+  SELECT viewer, least(sum(played_s), $3) AS x FROM plays WHERE at_s < $2 GROUP BY viewer
 )
 SELECT arm, count(*), sum(y), sum(y * y), sum(coalesce(x, 0)), sum(coalesce(x, 0) ** 2), sum(coalesce(x, 0) * y),
   count(x)
