@@ -21,9 +21,11 @@ from redqueen.clock import Clock
 from redqueen.events import Emit, discard
 from redqueen.registry.client import watch
 from redqueen.registry.model import Instance, Status
+from redqueen.roles.node import Node
 from redqueen.telemetry.model import FigureBin, SessionRow
 from redqueen.trials.collecting import PATIENCE_S, SESSIONS_MATURE_S
 from redqueen.trials.ports import Answers, Row
+from redqueen.trials.service import Trials
 
 ANSWER_S: Final = 1.5
 MOST_AT_ONCE: Final = 64
@@ -135,3 +137,13 @@ class NodeSources:
                 if len(body) > _MOST_BYTES:
                     raise OSError(f"the answer has more than {_MOST_BYTES} bytes")
         return bytes(body)
+
+
+def make_trials(node: Node, sources: NodeSources) -> Trials:
+    """Return the trials as the leader runs them."""
+    return Trials(node.stores.records, node.clock, node.emit, sources, node.region.zones)
+
+
+def make_sources(node: Node) -> NodeSources:
+    """Return a region's sources, to be followed from before this node leads."""
+    return NodeSources(tuple(node.spec.registry_urls), node.registry_token, node.clock, node.emit)

@@ -1,7 +1,8 @@
 """A control node: one leads by a fenced lease and runs the loops, the other stands ready.
 
 The loops only improve things: they unstick titles, complete uploads whose node died at the last
-byte, and remove what has expired. With no control node at all, everything that runs goes on.
+byte, remove what has expired, and judge the trials. With no control node at all, everything that
+runs goes on, trials as they stand.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import anyio
 from redqueen.delivery.service import EVERY_S
 from redqueen.errors import Conflict, RedQueenError
 from redqueen.events import Event, LoopFailed
+from redqueen.roles.collecting import NodeSources, make_sources, make_trials
 from redqueen.roles.delivery import make_delivery
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
@@ -22,7 +24,7 @@ from redqueen.store.model import Lease
 
 LEADER = "control"
 """The name of the lease that the leading control node holds."""
-_TTL_S, _RENEW_S, _STANDBY_S = 3.0, 1.0, 0.5
+_TTL_S, _RENEW_S, _STANDBY_S, _JUDGE_S = 3.0, 1.0, 0.5, 1.0
 
 Loops = Mapping[str, tuple[float, Callable[[], Awaitable[object]]]]
 """Each loop's name, the seconds between its turns, and one turn."""
@@ -45,16 +47,19 @@ class LeadershipLost(Event):
 async def serve_control(node: Node) -> None:
     """Lead when the lease is free, stand by otherwise, until the node is stopping."""
     leases = Leases(node.stores.records, node.clock)
-    loops = make_loops(node)
-    async with node.registered():
+    sources = make_sources(node)
+    async with node.registered(), anyio.create_task_group() as group:
+        group.start_soon(sources.follow)  # who stands by knows the nodes already when it comes to lead
         while not node.stopping.is_set():
             lease = await _acquire(node, leases)
             if lease is not None:
-                await _lead(node, leases, lease, loops)
+                # Made anew each time: what a leader remembers is of its own time.
+                await _lead(node, leases, lease, make_loops(node, sources))
             await node.pause(_STANDBY_S)
+        group.cancel_scope.cancel()
 
 
-def make_loops(node: Node) -> Loops:
+def make_loops(node: Node, sources: NodeSources) -> Loops:
     """Give what the leader does over and over."""
     product, delivery = Product(node.stores), make_delivery(node)
     return {
@@ -62,6 +67,7 @@ def make_loops(node: Node) -> Loops:
         "uploads.finish": (2.0, product.uploads.finish_pending),
         "uploads.expire": (600.0, product.uploads.expire),
         "delivery": (EVERY_S, delivery.turn),
+        "trials": (_JUDGE_S, make_trials(node, sources).turn),
     }
 
 
