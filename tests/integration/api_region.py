@@ -21,12 +21,18 @@ from redqueen.experiments.desk import FlagDesk
 from redqueen.fleet.declared import ServiceFile
 from redqueen.fleet.rotation import LogQuery
 from redqueen.playback.service import Playback
+from redqueen.registry.rights import Gate
 from redqueen.store.audit import Audit
 from redqueen.store.drivers.objects import ObstoreObjects
 from redqueen.store.ports import Records
+from redqueen.telemetry.grants import secret_of
+from redqueen.telemetry.parquet import Lake
+from redqueen.telemetry.ports import Unassigned
+from redqueen.telemetry.service import Telemetry
 from redqueen.trials.following import ArmedTrials
 
 OPERATOR = "operator-token-for-tests-0123456789"
+REGION_SECRET = b"region-secret-for-tests-" * 3
 BEARER = {"Authorization": f"Bearer {OPERATOR}"}
 TUS = {**BEARER, "Tus-Resumable": "1.0.0"}
 PATCH = {**TUS, "Content-Type": "application/offset+octet-stream"}
@@ -153,7 +159,13 @@ class Region:
 
 
 def build(
-    folder: Path, records: Records, clock: Clock, *, limits: UploadLimits | None = None, public_url: str = "http://tv"
+    folder: Path,
+    records: Records,
+    clock: Clock,
+    *,
+    limits: UploadLimits | None = None,
+    public_url: str = "http://tv",
+    node: str = "api-a-1",
 ) -> Region:
     """Put an api node together over `folder` and `records`."""
     studio, fleet, declared, events = Studio(), Fleet(), Declared(), list[Event]()
@@ -166,6 +178,10 @@ def build(
     playback = Playback(records, clock, accounts.media, public_url=public_url, link_ttl_s=3600)
     app = folder / "app"
     audit, armed = Audit(records, clock), ArmedTrials(records, clock)
+    lake = Lake(objects, folder / "scratch")
+    telemetry = Telemetry(
+        folder / "telemetry", node, secret_of(REGION_SECRET), lake, Unassigned(), clock, events.append
+    )
     services = Services(
         accounts=accounts,
         catalogue=catalogue,
@@ -177,6 +193,8 @@ def build(
         audit=audit,
         armed=armed,
         flags=FlagDesk.over(records, clock, audit, armed),
+        telemetry=telemetry,
+        gate=Gate(REGION_SECRET),
         clock=clock,
         emit=events.append,
         public_url=public_url,

@@ -32,6 +32,7 @@ from redqueen.api import (
     playback,
     session,
     subtitles,
+    telemetry,
     titles,
     uploads,
 )
@@ -61,6 +62,7 @@ def create_app(services: Services) -> Litestar:
             *home.ROUTES,
             *titles.ROUTES,
             *playback.ROUTES,
+            *telemetry.ROUTES,
             *subtitles.ROUTES,
             *uploads.ROUTES,
             *fleet.ROUTES,
@@ -78,7 +80,7 @@ def create_app(services: Services) -> Litestar:
         request_max_body_size=MAX_JSON_BYTES,
     )
     return Litestar(
-        route_handlers=[v1, *ofrep.ROUTES, *AppFiles(services.app_dir).routes()],
+        route_handlers=[v1, *ofrep.ROUTES, *telemetry.OUTSIDE, *AppFiles(services.app_dir).routes()],
         exception_handlers=dict(errors.HANDLERS),
         before_send=[headers.add],
         state=State({"services": services}),

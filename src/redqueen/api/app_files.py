@@ -23,7 +23,7 @@ from litestar.handlers import HTTPRouteHandler
 from redqueen.errors import NotFound
 
 _HASHED = re.compile(r"[-.][A-Za-z0-9_-]{8,}\.[a-z0-9]+$")
-_RESERVED = ("api", "media", "v", "eureka", "registry")
+_RESERVED = ("api", "media", "v", "eureka", "registry", "telemetry", "metrics")
 _PACKED = (".html", ".js", ".css", ".svg", ".json", ".map", ".txt", ".webmanifest")
 _MIN_PACKED_BYTES = 1024
 

@@ -13,11 +13,23 @@ from redqueen.clock import Clock
 from redqueen.events import Emit
 from redqueen.experiments.desk import FlagDesk
 from redqueen.playback.service import Playback
+from redqueen.registry.rights import Gate
 from redqueen.store.audit import Audit
+from redqueen.telemetry.service import Telemetry
 from redqueen.trials.following import ArmedTrials
 
 PACKAGED_APP = Path(__file__).with_name("app")
 """Where the built web app lies in an installed wheel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which node this is: `service` is a group's name where it runs a release that is tried."""
+
+    node: str = ""
+    zone: str = ""
+    service: str = "api"
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +46,13 @@ class Services:
     audit: Audit
     armed: ArmedTrials
     flags: FlagDesk
+    telemetry: Telemetry
+    gate: Gate
+    """Knows the region's own nodes by their token."""
     clock: Clock
     emit: Emit
     public_url: str
+    place: Place = Place()
     app_dir: Path = PACKAGED_APP
 
     @property

@@ -6,14 +6,17 @@ import anyio
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
-from redqueen.api.services import Services
+from redqueen.api.services import Place, Services
 from redqueen.experiments.desk import FlagDesk
 from redqueen.fleet.addresses import region_url
+from redqueen.fleet.datadir import registry_key
 from redqueen.playback.service import Playback
+from redqueen.registry.rights import Gate
 from redqueen.roles.desk import FleetDesk
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.roles.service_desk import ServiceDesk
+from redqueen.roles.telemetry import make_telemetry
 from redqueen.roles.web_app import app_of
 from redqueen.serving import serving
 from redqueen.store.audit import Audit
@@ -27,9 +30,10 @@ async def serve_api(node: Node) -> None:
     spec, services = node.spec, make_services(node)
     async with anyio.create_task_group() as group:
         group.start_soon(services.armed.follow)
-        async with serving(create_app(services), spec.host, spec.port, linger_s=_LINGER_S):
-            async with node.registered(port=spec.port) as registrar:
-                await node.drained(registrar)
+        async with services.telemetry.opened():
+            async with serving(create_app(services), spec.host, spec.port, linger_s=_LINGER_S):
+                async with node.registered(port=spec.port) as registrar:
+                    await node.drained(registrar)
         group.cancel_scope.cancel()
 
 
@@ -52,8 +56,11 @@ def make_services(node: Node) -> Services:
         audit=audit,
         armed=armed,
         flags=FlagDesk.over(records, clock, audit, armed, node.emit),
+        telemetry=make_telemetry(node, armed),
+        gate=Gate(registry_key(node.spec.data_path)),
         clock=clock,
         emit=node.emit,
         public_url=url,
+        place=Place(node.spec.node_id, node.spec.zone, node.spec.service, node.spec.version),
         app_dir=app_of(node.spec.web),
     )
