@@ -163,6 +163,10 @@ def check_nobody_is_sent_there(world: World, name: str) -> None:
         assert seen.status.ended, f"{name} leaves while viewers are sent there"
         assert world.now >= world.ended[trial_id] + LET_GO_S - 1e-6, f"{name} leaves before gateways let go"
     assert world.pins.get(service) != name, f"{name} leaves while it is pinned"
+    record = decoded(world.rows[trial_id])
+    own = world.services.get(service)
+    if name.endswith("-warm") and record.state.phase is Phase.ROLLED_BACK and own is not None:
+        assert own.build != record.release.build, f"{name} leaves while the service still runs the release"
     if name.endswith("-warm") and service in world.unpinned:
         assert world.now >= world.unpinned[service] + LET_GO_S - 1e-6, f"{name} leaves before gateways let go"
 
@@ -202,6 +206,9 @@ def check_step(world: World, record: ReleaseRecord, state: State) -> None:
         first = state.started_s > 0 and state.previous is None
         seen = world.trials.get(record.release.trial)
         assert first or (seen is not None and seen.status is Status.PROMOTED), "promoted without a promoted trial"
+    if after is Phase.PROMOTING and before is not after:
+        own = world.services.get(record.release.service)
+        assert own is not None and own.build == state.previous, "judged beside something that nobody runs"
     if after is Phase.PROMOTED and before is not after and state.previous is not None:
         warm = world.groups.get(record.release.group(Part.WARM))
         assert warm is not None and not warm.leaving, "promoted without the old version warm"
@@ -319,7 +326,8 @@ def calm(world: World) -> None:
     for _ in range(900):
         world.now += 2.0
         for trial_id, seen in list(world.trials.items()):
-            if not seen.status.ended and world.rng.random() < 0.05:
+            tried = decoded(world.rows[trial_id]).state.phase is Phase.TRYING
+            if tried and not seen.status.ended and world.rng.random() < 0.05:
                 end_trial(world, trial_id, Status.INCONCLUSIVE, "its time is over")
         live(world)
         turn(world)

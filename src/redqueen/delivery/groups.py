@@ -11,17 +11,14 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from typing import Final
 
 import msgspec
 
 from redqueen.delivery.manifest import Manifest, edition, service_file
 from redqueen.delivery.model import Build, Part, Release
 from redqueen.fleet.declared import ServiceFile
-from redqueen.trials.model import MetricPlan, Subject, Trial, TrialArm
+from redqueen.trials.model import Subject, Trial, TrialArm
 
-FROM_PLAYERS: Final = ("start_failures", "play_delay", "rebuffering", "playback_errors")
-FROM_GATEWAYS: Final = ("request_errors", "request_latency")
 _RELEASE = re.compile(r"(?:.*\+)?(r[1-9][0-9]*)")
 
 
@@ -78,7 +75,7 @@ def trial_of(release: Release, began_s: float) -> Trial:
         salt=salt,
         layer=f"release/{service}",
         treatments=(canary,),
-        metrics=manifest.metrics or _suiting(manifest),
+        metrics=manifest.metrics,  # none: what suits the service (`trials.planning`)
         steps=manifest.steps,
         step_s=manifest.step_s,
         horizon_s=manifest.horizon_s,
@@ -90,9 +87,3 @@ def trial_of(release: Release, began_s: float) -> Trial:
 
 def _subject(release: Release) -> str:
     return release.provenance.subject or f"{release.id} of {release.service}"
-
-
-def _suiting(manifest: Manifest) -> tuple[MetricPlan, ...]:
-    """Players are served by the region's own api; any other service shows itself in its answers."""
-    names = (*FROM_PLAYERS, *FROM_GATEWAYS) if manifest.own else FROM_GATEWAYS
-    return tuple(MetricPlan(name) for name in names)

@@ -20,6 +20,8 @@ from redqueen.errors import InvalidInput
 from redqueen.fleet.declared import Limits, ServiceFile, Timings, first_wrong
 from redqueen.fleet.model import Edition
 from redqueen.gateway.declared import RouteDeclaration, ServicePolicyDeclaration, route_of, service_policy_of
+from redqueen.stats.model import Harm
+from redqueen.trials.metrics import CATALOGUE, PLAYED, Source
 from redqueen.trials.model import MetricPlan
 
 FILE: Final = "redqueen.toml"
@@ -31,6 +33,9 @@ FLAGS_VARIABLE: Final = "FLAGS"
 MAX_BYTES: Final = 256 << 10
 _MAX_NAME = 32
 """A trial's id is the service's name and the release's, at most 40 characters."""
+_MAX_VERSION = 50
+_FARTHEST = 6.0
+"""Harms beyond a factor 6 cannot be judged (`trials.planning`)."""
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _MAX_FLAGS, _MAX_FLAG_BYTES, _MAX_PATTERNS = 100, 4096, 100
 _OWN_ONLY = ("code", "web")
@@ -195,6 +200,9 @@ def _wrong_process(manifest: Manifest) -> _Wrong | None:
     """Ask the rules of service files, in the manifest's words."""
     if len(manifest.service) > _MAX_NAME:
         return "service", manifest.service, f"at most {_MAX_NAME} characters"
+    if len(manifest.version) > _MAX_VERSION:
+        # The nodes' version is this one, a `+` and the release's id.
+        return "version", manifest.version, f"at most {_MAX_VERSION} characters"
     for key in ("directory", *_OWN_ONLY):
         path = getattr(manifest, key)
         if path and not _inside(path):
@@ -285,14 +293,30 @@ def _wrong_pattern(manifest: Manifest) -> _Wrong | None:
 
 
 def _wrong_metric(manifest: Manifest) -> _Wrong | None:
+    known = [name for name, one in CATALOGUE.items() if manifest.own or one.source is Source.FIGURES]
     seen: set[str] = set()
     for index, metric in enumerate(manifest.metrics):
+        key = f"metrics[{index}]"
+        if metric.name not in known:
+            return (
+                f"{key}.name",
+                metric.name,
+                f"what viewers of {manifest.service} can tell: {', '.join(sorted(known))}",
+            )
         if metric.name in seen:
-            return f"metrics[{index}].name", metric.name, "a metric only once"
+            return f"{key}.name", metric.name, "a metric only once"
         seen.add(metric.name)
         if metric.weight is not None and not 0.0 < metric.weight <= 1000.0:
-            return f"metrics[{index}].weight", metric.weight, "above 0, at most 1000"
-    return None
+            return f"{key}.weight", metric.weight, "above 0, at most 1000"
+        more = CATALOGUE[metric.name].harm is Harm.MORE
+        lowest, highest = (1.0, _FARTHEST) if more else (1.0 / _FARTHEST, 1.0)
+        for name, value in (("margin", metric.margin), ("expected", metric.expected)):
+            # PLAYED is a difference in its own unit.
+            if value is not None and metric.name != PLAYED.name and not (lowest <= value <= highest and value != 1.0):
+                side = "above 1, at most 6" if more else "below 1, at least 1/6"
+                return f"{key}.{name}", value, f"a ratio to today {side}"
+    goals = [index for index, metric in enumerate(manifest.metrics) if metric.goal]
+    return (f"metrics[{goals[1]}].goal", True, "true for one metric at most") if len(goals) > 1 else None
 
 
 def _check_gateway_side(manifest: Manifest, source: str) -> None:
