@@ -18,6 +18,8 @@ from redqueen.clock import Clock
 from redqueen.errors import NotFound
 from redqueen.events import Event
 from redqueen.experiments.desk import FlagDesk
+from redqueen.experiments.running import Experiments
+from redqueen.experiments.showing import ExperimentDesk
 from redqueen.fleet.declared import ServiceFile
 from redqueen.fleet.rotation import LogQuery
 from redqueen.playback.service import Playback
@@ -30,6 +32,7 @@ from redqueen.telemetry.parquet import Lake
 from redqueen.telemetry.ports import Unassigned
 from redqueen.telemetry.service import Telemetry
 from redqueen.trials.following import ArmedTrials
+from redqueen.trials.service import Trials
 
 OPERATOR = "operator-token-for-tests-0123456789"
 REGION_SECRET = b"region-secret-for-tests-" * 3
@@ -179,6 +182,7 @@ def build(
     app = folder / "app"
     audit, armed = Audit(records, clock), ArmedTrials(records, clock)
     lake = Lake(objects, folder / "scratch")
+    flags, trials = FlagDesk.over(records, clock, audit, armed), Trials(records, clock)
     telemetry = Telemetry(
         folder / "telemetry", node, secret_of(REGION_SECRET), lake, Unassigned(), clock, events.append
     )
@@ -192,7 +196,8 @@ def build(
         declared=declared,
         audit=audit,
         armed=armed,
-        flags=FlagDesk.over(records, clock, audit, armed),
+        flags=flags,
+        experiments=ExperimentDesk(Experiments(records, clock, audit, flags.flags, trials), flags.flags, lake, clock),
         telemetry=telemetry,
         gate=Gate(REGION_SECRET),
         clock=clock,

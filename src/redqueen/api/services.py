@@ -12,6 +12,7 @@ from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.events import Emit
 from redqueen.experiments.desk import FlagDesk
+from redqueen.experiments.showing import ExperimentDesk
 from redqueen.playback.service import Playback
 from redqueen.registry.rights import Gate
 from redqueen.store.audit import Audit
@@ -46,6 +47,7 @@ class Services:
     audit: Audit
     armed: ArmedTrials
     flags: FlagDesk
+    experiments: ExperimentDesk
     telemetry: Telemetry
     gate: Gate
     """Knows the region's own nodes by their token."""

@@ -8,15 +8,17 @@ from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
 from redqueen.api.services import Place, Services
 from redqueen.experiments.desk import FlagDesk
+from redqueen.experiments.showing import ExperimentDesk
 from redqueen.fleet.addresses import region_url
 from redqueen.fleet.datadir import registry_key
 from redqueen.playback.service import Playback
 from redqueen.registry.rights import Gate
 from redqueen.roles.desk import FleetDesk
+from redqueen.roles.experiments import make_experiments
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.roles.service_desk import ServiceDesk
-from redqueen.roles.telemetry import make_telemetry
+from redqueen.roles.telemetry import make_lake, make_telemetry
 from redqueen.roles.web_app import app_of
 from redqueen.serving import serving
 from redqueen.store.audit import Audit
@@ -45,6 +47,7 @@ def make_services(node: Node) -> Services:
     accounts = Accounts(records, clock)
     url = region_url(node.region, node.spec.public_port)
     playback = Playback(records, clock, accounts.media, public_url=url, link_ttl_s=node.region.link_ttl_s)
+    flags = FlagDesk.over(records, clock, audit, armed, node.emit)
     return Services(
         accounts=accounts,
         catalogue=product.catalogue,
@@ -55,7 +58,8 @@ def make_services(node: Node) -> Services:
         declared=ServiceDesk(node),
         audit=audit,
         armed=armed,
-        flags=FlagDesk.over(records, clock, audit, armed, node.emit),
+        flags=flags,
+        experiments=ExperimentDesk(make_experiments(node), flags.flags, make_lake(node), clock),
         telemetry=make_telemetry(node, armed),
         gate=Gate(registry_key(node.spec.data_path)),
         clock=clock,

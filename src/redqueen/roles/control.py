@@ -15,8 +15,10 @@ import anyio
 from redqueen.delivery.service import EVERY_S
 from redqueen.errors import Conflict, RedQueenError
 from redqueen.events import Event, LoopFailed
+from redqueen.experiments import running as experiments
 from redqueen.roles.collecting import NodeSources, make_sources, make_trials
 from redqueen.roles.delivery import make_delivery
+from redqueen.roles.experiments import make_experiments
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.store.leases import Leases
@@ -67,6 +69,7 @@ def make_loops(node: Node, sources: NodeSources) -> Loops:
         "uploads.finish": (2.0, product.uploads.finish_pending),
         "uploads.expire": (600.0, product.uploads.expire),
         "delivery": (EVERY_S, delivery.turn),
+        "experiments": (experiments.EVERY_S, make_experiments(node).turn),
         "trials": (_JUDGE_S, make_trials(node, sources).turn),
     }
 
