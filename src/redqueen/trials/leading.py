@@ -277,15 +277,15 @@ class Leading:
 def _renewed(head: Head, standing: Standing) -> Head:
     """Return a permanent trial at the beginning of its next turn, with what the last one taught of noise."""
     since = stretches.settled(head.life.stretches[0])
-    taught = {name: Noise(one.blocks, one.chi_square) for name, one in head.taught.items()}
+    taught = dict(head.taught)
     for name, one in judging.noise(fixed(head), standing).items():
-        taught[name] = taught.get(name, Noise()) + one
+        taught[name] = taught.get(name, Taught()) + one
     return msgspec.structs.replace(
         head,
         origin=head.life,
         first=head.number + 1,
         looks=0,
-        taught={name: Taught(one.blocks, one.chi_square) for name, one in taught.items()},
+        taught=taught,
         sessions_until=since,
         figures_until=since,
     )

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from redqueen.errors import Broken
+from redqueen.stats.dispersion import Noise
 from redqueen.store.ports import ABSENT, Delete, Put, Record, Records
 from redqueen.trials.collecting import Gap
 from redqueen.trials.layers import Range
@@ -80,8 +81,12 @@ _ENTRY: Final[msgspec.msgpack.Decoder[Entry]] = msgspec.msgpack.Decoder(Entry)
 class Taught(msgspec.Struct, frozen=True):
     """Noise of one metric that an A/A trial showed in its earlier turns."""
 
-    blocks: float
-    chi_square: float
+    blocks: float = 0.0
+    chi_square: float = 0.0
+
+    def __add__(self, other: Noise) -> Taught:
+        """Add what another turn showed."""
+        return Taught(self.blocks + other.blocks, self.chi_square + other.chi_square)
 
 
 class Head(msgspec.Struct, frozen=True):

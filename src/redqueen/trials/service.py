@@ -9,6 +9,7 @@ that cannot be run, an id that means another trial, a layer that is full. Enter 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import anyio.to_thread
@@ -17,14 +18,16 @@ import msgspec
 from redqueen.clock import Clock
 from redqueen.errors import Broken, Conflict, InvalidInput, NotFound, Unavailable
 from redqueen.events import Emit, discard
+from redqueen.stats.dispersion import Noise
 from redqueen.store.ports import Records
 from redqueen.trials import arming, hour, judging, layers, learning, lifecycle
 from redqueen.trials.armed_rows import ArmedRows, disarm
+from redqueen.trials.collecting import Gap
 from redqueen.trials.happenings import tell
 from redqueen.trials.history import History
-from redqueen.trials.judging import Moved
+from redqueen.trials.judging import Moved, Standing
 from redqueen.trials.leading import Leading
-from redqueen.trials.ledger import Entry, Head, Kept, Ledger, Reported, Stopped
+from redqueen.trials.ledger import Entry, Head, Kept, Ledger, Reported, Stopped, Taught
 from redqueen.trials.life import Event, Problem, Stop
 from redqueen.trials.model import Trial
 from redqueen.trials.permanent import is_permanent
@@ -47,6 +50,26 @@ class Replay(msgspec.Struct, frozen=True):
     """Status, reason, steps and all: as stored."""
     same_evidence: bool
     """Every likelihood and e-value, bit for bit."""
+
+
+class NoiseShown(msgspec.Struct, frozen=True):
+    """What A/A trials have shown of a metric's noise."""
+
+    metric: str
+    blocks: float
+    """Half hours that were measured."""
+    dispersion: float | None
+    """Noise over what independent viewers would make; None: nothing is known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A trial as people see it, with what has led there."""
+
+    record: TrialRecord
+    trace: Trace
+    gaps: tuple[Gap, ...]
+    noise: tuple[NoiseShown, ...]
 
 
 class Trials:
@@ -126,7 +149,7 @@ class Trials:
         """Return how a trial stands. Raises NotFound."""
         head = await self.find(trial_id)
         if head is None:
-            raise NotFound("trial.unknown", f"There is no trial {trial_id}", hint="See them with: redqueen trial list")
+            raise _unknown(trial_id)
         return head
 
     async def all(self, limit: int = 100) -> list[Head]:
@@ -135,15 +158,17 @@ class Trials:
 
     async def record(self, trial_id: str) -> TrialRecord:
         """Return a trial as people see it, with its newest readings. Raises NotFound."""
-        return (await self.course(trial_id))[0]
+        return (await self.course(trial_id)).record
 
-    async def course(self, trial_id: str) -> tuple[TrialRecord, Trace]:
-        """Return a trial as people see it, and how its readings went. Raises NotFound."""
-        await self.get(trial_id)
-        kept = await self._ledger.load(trial_id)
-        if kept is None:
-            raise NotFound("trial.unknown", f"There is no trial {trial_id}", hint="Look again")
-        return _shown(kept), kept.trace
+    async def course(self, trial_id: str) -> Course:
+        """Return a trial as people see it, how its readings went, what was missing. Raises NotFound."""
+        kept = await self._kept(trial_id)
+        head, standing = kept.head, judging.unpacked(kept.evidence)
+        readings = judging.read(head.measures, standing) if head.measures is not None else {}
+        # Whoever was dropped shows in the reasons; of an ended trial everybody's last readings stay.
+        live = {arm: one for arm, one in readings.items() if arm not in head.life.out or head.life.status.ended}
+        record = shown(head.trial, head.life, head.measures, head.looks, live)
+        return Course(record, kept.trace, head.gaps, _noise(head, standing))
 
     async def records(self, limit: int = 100) -> list[TrialRecord]:
         """Return the newest trials as people see them, without readings, newest first."""
@@ -156,10 +181,7 @@ class Trials:
 
     async def replay(self, trial_id: str) -> Replay:
         """Judge a trial's log again from its beginning, and tell whether the same came of it. Raises NotFound."""
-        await self.get(trial_id)
-        kept = await self._ledger.load(trial_id)
-        if kept is None:
-            raise NotFound("trial.unknown", f"There is no trial {trial_id}", hint="Look again")
+        kept = await self._kept(trial_id)
         head = kept.head
         state = judging.beginning(head)
         page: list[Entry] = []
@@ -177,6 +199,12 @@ class Trials:
             same_life=state.life == head.life,
             same_evidence=judging.packed(state.standing) == kept.evidence or not kept.evidence,
         )
+
+    async def _kept(self, trial_id: str) -> Kept:
+        kept = await self._ledger.load(trial_id)
+        if kept is None:
+            raise _unknown(trial_id)
+        return kept
 
     async def _moved(self, trial_id: str, event: Event, entry: Entry, now_s: float) -> Head:
         """Let an event move a trial, whoever else does so at the same time."""
@@ -197,11 +225,20 @@ async def _replayed(head: Head, state: Moved, page: Sequence[Entry]) -> Moved:
     return await anyio.to_thread.run_sync(judging.replayed, head, state, tuple(page)) if page else state
 
 
-def _shown(kept: Kept) -> TrialRecord:
-    head, standing = kept.head, judging.unpacked(kept.evidence)
-    readings = judging.read(head.measures, standing) if head.measures is not None else {}
-    live = {arm: reading for arm, reading in readings.items() if arm not in head.life.out or head.life.status.ended}
-    return shown(head.trial, head.life, head.measures, head.looks, live)
+def _noise(head: Head, standing: Standing) -> tuple[NoiseShown, ...]:
+    """Return what a permanent trial has shown of noise, in all its turns."""
+    if not head.trial.for_ever or head.measures is None:
+        return ()
+    now = judging.noise(head.measures, standing)
+    together = {name: head.taught.get(name, Taught()) + now.get(name, Noise()) for name in sorted({*now, *head.taught})}
+    return tuple(
+        NoiseShown(name, one.blocks, one.chi_square / one.blocks if one.blocks else None)
+        for name, one in together.items()
+    )
+
+
+def _unknown(trial_id: str) -> NotFound:
+    return NotFound("trial.unknown", f"There is no trial {trial_id}", hint="See them with: redqueen trial list")
 
 
 def _same(one: Trial, other: Trial) -> bool:

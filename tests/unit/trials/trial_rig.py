@@ -69,7 +69,7 @@ class Rig:
         self.fails: Harm = lambda arms: 0.01
         self.errs: Harm = lambda arms: 0.001
         self.per_second = 20
-        self._chance = random.Random(seed)
+        self._chance = random.Random(seed)  # noqa: S311 - a test's own dice
         self._first: set[tuple[int, str]] = set()
 
     def leader(self) -> Trials:
@@ -101,9 +101,10 @@ class Rig:
             first = tuple(trial for trial in arms if (viewer, trial) not in self._first)
             self._first |= {(viewer, trial) for trial in first}
             failed = chance.random() < self.fails(arms)
+            delay_ms = -1 if failed else int(800 * chance.lognormvariate(0, 0.4))
             row = SessionRow(
                 session=chance.getrandbits(64), seq=3, viewer=viewer, second=now, device="desktop", zone="a",
-                arms=arms, first=first, failed=failed, delay_ms=-1 if failed else int(800 * chance.lognormvariate(0, 0.4)),
+                arms=arms, first=first, failed=failed, delay_ms=delay_ms,
                 played_ms=0 if failed else 15_000, stalled_ms=0, stalls=0, errors=0, bitrate_bps=2_000_000,
             )  # fmt: skip
             node = chance.choice(["api-1", "api-2"])
