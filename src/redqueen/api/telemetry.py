@@ -27,10 +27,12 @@ from redqueen.api.viewer_context import ZONE_HEADER, device_of
 from redqueen.api.viewer_cookie import keep_viewer, viewer_of
 from redqueen.catalogue.model import Title
 from redqueen.errors import NotFound, RedQueenError, Unauthorized
-from redqueen.telemetry.intake import MAX_BODY_BYTES, Granted, Taken, Wish
+from redqueen.telemetry import cmcd
+from redqueen.telemetry.intake import MAX_BODY_BYTES, Granted, Intake, Taken, Wish
 from redqueen.telemetry.model import Device
 
 EVENTS: Final = "/telemetry/v1/events"
+CMCD: Final = "/telemetry/v1/cmcd"
 SESSIONS: Final = "/telemetry/v1/sessions"
 ARMS_HEADER: Final = "x-rq-arms"
 """Set by gateways: `<trial>=<arm>[;…]`; what a client sends under this name never arrives."""
@@ -194,6 +196,50 @@ async def events(scope: Scope, receive: Receive, send: Send) -> None:
     await _told(send, taken)
 
 
+@asgi(CMCD, copy_scope=False, is_mount=False)
+async def reports(scope: Scope, receive: Receive, send: Send) -> None:
+    """Take CMCD of a session (`?token=…`): event mode's lines in the body, or one report in query or headers."""
+    body = await _body(receive)
+    if body is None:
+        await _answer(send, 413, _said("telemetry.too_large", f"A body has at most {MAX_BODY_BYTES} bytes"))
+        return
+    services: Services = scope["litestar_app"].state["services"]
+    try:
+        taken = await _taken(services.telemetry.intake, scope, body)
+    except RedQueenError as error:
+        await _answer(send, 503, _said(error.code, error.what, error.why), retry_after="1")
+        return
+    await _told(send, taken)
+
+
+async def _taken(intake: Intake, scope: Scope, body: bytes) -> Taken:
+    address = address_of(scope)
+    query = _query(scope["query_string"].decode("latin-1"))
+    try:
+        found = _reports(query, scope, body)
+    except ValueError as error:
+        return intake.unreadable(str(error), address)
+    return await intake.reports(query.get("token", ""), found, address) if found else Taken()
+
+
+def _query(text: str) -> dict[str, str]:
+    """Return the parameters of an address, still percent-encoded."""
+    found: dict[str, str] = {}
+    for part in text.split("&"):
+        name, _, value = part.partition("=")
+        found[name] = value
+    return found
+
+
+def _reports(query: Mapping[str, str], scope: Scope, body: bytes) -> list[cmcd.Report]:
+    found = cmcd.from_body(body.decode("utf-8")) if body.strip() else []
+    if query.get("CMCD"):
+        found.append(cmcd.from_query(query["CMCD"]))
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    told = cmcd.from_headers(headers)
+    return found if told is None else [*found, told]
+
+
 async def _told(send: Send, taken: Taken) -> None:
     if taken.wait_s:
         body = _said("telemetry.limit", "Too much was sent", taken.because)
@@ -235,5 +281,5 @@ async def _answer(send: Send, status: int, body: bytes, **headers: str) -> None:
 
 ROUTES: list[HTTPRouteHandler] = [create_session]
 """Below /api/v1."""
-OUTSIDE: list[HTTPRouteHandler | ASGIRouteHandler] = [sessions, events]
+OUTSIDE: list[HTTPRouteHandler | ASGIRouteHandler] = [sessions, events, reports]
 """At addresses of their own."""

@@ -10,6 +10,7 @@ the limits allow. Grants are on disk like events, so that exposures outlive the 
 from __future__ import annotations
 
 import secrets
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from redqueen.clock import Clock
+from redqueen.telemetry.cmcd import Report
 from redqueen.telemetry.grants import opened, signed
 from redqueen.telemetry.limits import Guard, Limits
 from redqueen.telemetry.model import WINDOW_S, Grant, PlayerEvent
@@ -31,15 +33,31 @@ MAX_BATCHES = 32
 MAX_AGE_S = 86_400
 """Seconds after its grant that a session may still be told of."""
 MAX_ARMS = 32
+_CMCD_SEQ = 1 << 30
+"""CMCD reports are numbered from here on, beyond every event."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class Told(msgspec.Struct, frozen=True):
+    """A CMCD report among events: kept, not judged; the numbers are those that it has in common with them."""
+
+    seq: int
+    delay_ms: int
+    stalled_ms: int
+    bitrate_bps: int
+    mean_bitrate_bps: int
+    detail: str
+    """The report as it was sent."""
+    kind: str = "cmcd"
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the spool: a grant (without events), or what one request told of a session."""
 
     received: float
     """When it arrived, Unix time of the node."""
     grant: Grant
     events: tuple[PlayerEvent, ...] = ()
+    reports: tuple[Told, ...] = ()
 
 
 class _Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +115,8 @@ class Tally:
     """What came in since the node's start."""
 
     events: int = 0
+    reports: int = 0
+    """CMCD."""
     requests: int = 0
     grants: int = 0
     unjudged: int = 0
@@ -177,6 +197,28 @@ class Intake:
             await self._keep(told)
         return Taken(sum(len(line.events) for line in told), refused.because)
 
+    async def reports(self, token: str, reports: Sequence[Report], address: str) -> Taken:
+        """Keep CMCD reports of a session. Raises Exhausted, Unavailable when they cannot be kept."""
+        self.tally.requests += 1
+        grant = self.opened(token, address)
+        if isinstance(grant, Taken):
+            return grant
+        session = f"{grant.session:016x}"
+        if any(report.word("sid") not in ("", session) for report in reports):
+            return self._refused("cmcd", "sid is not the session that the token grants", address)
+        wait_s = self._guard.events(grant.session, grant.viewer, len(reports), self._clock.monotonic())
+        if wait_s:
+            self.tally.refused["events"] += 1
+            return Taken(because="more was sent than one session or one viewer may", wait_s=wait_s)
+        line = Line(self._clock.now(), grant, reports=tuple(_told(report) for report in reports))
+        await self._spool.append(self._encoder.encode(line) + b"\n")
+        self.tally.reports += len(reports)
+        return Taken(len(reports))
+
+    def unreadable(self, because: str, address: str) -> Taken:
+        """Refuse reports that are none."""
+        return self._refused("cmcd", because, address)
+
     def opened(self, token: str, address: str) -> Grant | Taken:
         """Return what a token grants, or why it is refused."""
         grant = opened(self._secret, token)
@@ -229,6 +271,24 @@ def replayed(sessions: Sessions, line: Line) -> None:
     sessions.granted(line.grant, line.received)
     for event in line.events:
         sessions.heard(line.grant, event, line.received)
+
+
+def _told(report: Report) -> Told:
+    """Return a report as it is kept; its number follows from its text, so that one sent twice counts once."""
+    return Told(
+        seq=_CMCD_SEQ + zlib.crc32(report.text.encode()) % _CMCD_SEQ,
+        delay_ms=_whole(report, "msd", 1, -1),
+        stalled_ms=_whole(report, "bsd", 1, 0),
+        bitrate_bps=_whole(report, "br", 1000, 0),
+        mean_bitrate_bps=_whole(report, "ab", 1000, 0),
+        detail=report.text,
+    )
+
+
+def _whole(report: Report, key: str, unit: int, otherwise: int) -> int:
+    """Return a number of a report in our unit, CMCD's being kbit/s and ms."""
+    number = report.number(key)
+    return otherwise if number is None or not 0 <= number < 10_000_000 else round(number * unit)
 
 
 def _batches(body: _Body) -> Sequence[_Batch]:

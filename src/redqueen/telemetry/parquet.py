@@ -53,9 +53,12 @@ SELECT make_timestamp(CAST(received * 1000000 AS BIGINT)) AS received, g.*,
   coalesce(e.bitrate_bps, 0) AS bitrate_bps, coalesce(e.mean_bitrate_bps, 0) AS mean_bitrate_bps,
   coalesce(e.detail, '') AS detail, coalesce(e.gateway, '') AS gateway
 FROM (
-  SELECT received, "grant" AS g, unnest(CASE WHEN len(events) = 0 THEN [NULL] ELSE events END) AS e
-  FROM read_json($path, format = 'newline_delimited', maximum_object_size = 1048576,
-    columns = {{'received': 'DOUBLE', 'grant': '{_GRANT}', 'events': '{_EVENT}[]'}})
+  SELECT received, "grant" AS g, unnest(CASE WHEN len(told) = 0 THEN [NULL] ELSE told END) AS e
+  FROM (
+    SELECT received, "grant", list_concat(coalesce(events, []), coalesce(reports, [])) AS told
+    FROM read_json($path, format = 'newline_delimited', maximum_object_size = 1048576,
+      columns = {{'received': 'DOUBLE', 'grant': '{_GRANT}', 'events': '{_EVENT}[]', 'reports': '{_EVENT}[]'}})
+  )
 )
 """
 _ONCE: Final = "QUALIFY row_number() OVER (PARTITION BY session, seq ORDER BY received) = 1"

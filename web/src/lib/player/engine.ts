@@ -18,7 +18,7 @@ export interface EngineEvents {
   onTrouble: (trouble: Trouble, because: string) => void;
   onTracks: () => void;
   /** What the film's requests say of themselves (CMCD); null: nothing. */
-  identity?: () => { session: string; title: string } | null;
+  identity?: () => { session: string; title: string; token: string } | null;
 }
 
 /** Where the player tells by CMCD what it does; see docs. */
@@ -120,7 +120,7 @@ export class Engine {
       contentId: identity.title,
       useHeaders: true,
       eventTargets: [
-        { mode: 'event', enabled: true, url: CMCD_EVENTS, events: ['ps', 'bc', 'e', 't'], interval: 30, batchSize: 4, includeKeys: [], useHeaders: false }, // prettier-ignore
+        { mode: 'event', enabled: true, url: `${CMCD_EVENTS}?token=${identity.token}`, events: ['ps', 'bc', 'e', 't'], interval: 30, batchSize: 4, includeKeys: [], useHeaders: false }, // prettier-ignore
       ],
     });
   }

@@ -256,7 +256,10 @@ export class Stage {
       onTracks: () => {
         if (isCurrent()) this.readTracks();
       },
-      identity: () => (this.witness.id === null ? null : { session: this.witness.id, title: this.id }),
+      identity: () =>
+        this.witness.id === null
+          ? null
+          : { session: this.witness.id, title: this.id, token: this.witness.token },
     };
   }
 

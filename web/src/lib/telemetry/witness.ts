@@ -43,6 +43,11 @@ export class Witness {
     return this.grant?.session ?? null;
   }
 
+  /** What proves that one may tell of the session. */
+  get token(): string {
+    return this.grant?.token ?? '';
+  }
+
   /** The viewer wanted to watch at `since_ms`, by the steady clock; asks for a session. Once. */
   ask(since_ms: number): void {
     if (this.session) return;
