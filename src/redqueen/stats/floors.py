@@ -14,7 +14,7 @@ import numpy as np
 from redqueen.stats.arrays import Counts, Floats, floats, log_mean_exp
 from redqueen.stats.model import TREATMENT
 
-_PARTS = floats([0.01, 0.1, 0.25, 0.5, 0.7])
+_PARTS = floats([0.02, 0.3, 0.5, 0.65])
 """Shares that the mixture looks for, as parts of the floor."""
 
 

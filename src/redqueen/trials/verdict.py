@@ -16,7 +16,7 @@ from redqueen.trials.model import Trial
 
 HOPELESS = 0.2
 """Log E below which no rate can be told from how it grew."""
-SEGMENT = 0.05
+SEGMENT = 0.08
 """Share of the plays from which on a kind of device must be proven harmless by itself before a promotion."""
 LONGEST_TOLD = 50.0
 """A need of more than so many times the time passed is told as "much more"."""
@@ -39,7 +39,7 @@ def going_on(readings: Mapping[str, Reading]) -> str:
 
 
 def open_segments(reading: Reading) -> list[str]:
-    """Name the devices' metrics that are not proven harmless though a share of SEGMENT of the viewers has such a device.
+    """Name the metrics of devices not proven harmless, of devices with at least SEGMENT of the plays.
 
     Decided by numbers of viewers alone, never by what was observed of them: so no error is spent.
     """
