@@ -10,11 +10,16 @@ import argon2
 
 from redqueen.accounts.passwords import Passwords
 from redqueen.accounts.service import Accounts
+from redqueen.api.artifact_intake import ArtifactIntake
 from redqueen.api.intake import UploadLimits, Uploads
 from redqueen.api.ports import FleetNode, FleetPicture, LogLine, ServiceCard
 from redqueen.api.services import Services
 from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
+from redqueen.delivery.artifacts import Artifacts
+from redqueen.delivery.groups import build_of
+from redqueen.delivery.manifest import Manifest
+from redqueen.delivery.model import Artifact, Phase, Provenance, Release, ReleaseRecord, State
 from redqueen.errors import NotFound
 from redqueen.events import Event
 from redqueen.experiments.desk import FlagDesk
@@ -139,6 +144,48 @@ class Declared:
 
 
 @dataclass
+class Releases:
+    """Releases that are kept and do nothing."""
+
+    clock: Clock
+    records: list[ReleaseRecord] = field(default_factory=list)
+
+    async def ship(
+        self, manifest: Manifest, artifact: Artifact, by: str, *, provenance: Provenance, because: str = ""
+    ) -> ReleaseRecord:
+        """Keep one."""
+        number = 1 + sum(kept.release.service == manifest.service for kept in self.records)
+        build, now = build_of(manifest, f"r{number}", "/releases"), self.clock.now()
+        release = Release(manifest.service, number, artifact, manifest, build, by, now, because, provenance)
+        self.records.append(ReleaseRecord(release, State(since_s=now)))
+        return self.records[-1]
+
+    async def rollback(self, service: str, by: str, because: str = "") -> ReleaseRecord:
+        """End the newest one."""
+        return self._ended((await self.all(service))[0], Phase.ROLLED_BACK, f"{by}: {because}")
+
+    async def stop(self, service: str, number: int, by: str, because: str = "") -> ReleaseRecord:
+        """End one."""
+        return self._ended(await self.get(service, number), Phase.STOPPED, f"{by}: {because}")
+
+    async def get(self, service: str, number: int) -> ReleaseRecord:
+        """Return one."""
+        for kept in self.records:
+            if (kept.release.service, kept.release.number) == (service, number):
+                return kept
+        raise NotFound("release.unknown", f"There is no release r{number} of {service}", hint="Ship it")
+
+    async def all(self, service: str = "", limit: int = 100) -> list[ReleaseRecord]:
+        """Return them, newest first."""
+        return [kept for kept in reversed(self.records) if service in ("", kept.release.service)][:limit]
+
+    def _ended(self, record: ReleaseRecord, phase: Phase, because: str) -> ReleaseRecord:
+        ended = ReleaseRecord(record.release, State(phase=phase, because=because, since_s=self.clock.now()))
+        self.records[self.records.index(record)] = ended
+        return ended
+
+
+@dataclass
 class Region:
     """An api node's services and what can be looked at beside them."""
 
@@ -194,6 +241,8 @@ def build(
         studio=studio,
         fleet=fleet,
         declared=declared,
+        delivery=Releases(clock),
+        artifacts=ArtifactIntake(Artifacts(objects), folder / "artifacts"),
         audit=audit,
         armed=armed,
         flags=flags,

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from redqueen.delivery.manifest import Manifest
+from redqueen.delivery.model import Artifact, Provenance, ReleaseRecord
 from redqueen.fleet.declared import ServiceFile
 from redqueen.fleet.rotation import LogQuery
 
@@ -102,6 +104,32 @@ class ServicesPort(Protocol):
 
     async def remove(self, name: str, revision: int | None) -> None:
         """End a service, if it is still at that revision. Raises NotFound, Conflict."""
+        ...
+
+
+class ReleasesPort(Protocol):
+    """What ships, keeps and undoes releases."""
+
+    async def ship(
+        self, manifest: Manifest, artifact: Artifact, by: str, *, provenance: Provenance, because: str = ""
+    ) -> ReleaseRecord:
+        """Take a release whose artifact is kept. Raises InvalidInput, Conflict, Exhausted."""
+        ...
+
+    async def rollback(self, service: str, by: str, because: str = "") -> ReleaseRecord:
+        """Undo what is being tried, or what was promoted last. Raises NotFound, Conflict."""
+        ...
+
+    async def stop(self, service: str, number: int, by: str, because: str = "") -> ReleaseRecord:
+        """End a release that has no verdict yet. Raises NotFound, Conflict."""
+        ...
+
+    async def get(self, service: str, number: int) -> ReleaseRecord:
+        """Return one release. Raises NotFound."""
+        ...
+
+    async def all(self, service: str = "", limit: int = 100) -> list[ReleaseRecord]:
+        """Return the newest releases of a service, or of each."""
         ...
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redqueen.accounts.service import Accounts
+from redqueen.api.artifact_intake import ArtifactIntake
 from redqueen.api.intake import Uploads
-from redqueen.api.ports import FleetPort, ServicesPort, StudioPort
+from redqueen.api.ports import FleetPort, ReleasesPort, ServicesPort, StudioPort
 from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
 from redqueen.events import Emit
@@ -44,6 +45,8 @@ class Services:
     studio: StudioPort
     fleet: FleetPort
     declared: ServicesPort
+    delivery: ReleasesPort
+    artifacts: ArtifactIntake
     audit: Audit
     armed: ArmedTrials
     flags: FlagDesk

@@ -6,13 +6,16 @@ import anyio
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
+from redqueen.api.artifact_intake import ArtifactIntake
 from redqueen.api.services import Place, Services
+from redqueen.delivery.artifacts import Artifacts
 from redqueen.experiments.desk import FlagDesk
 from redqueen.experiments.showing import ExperimentDesk
 from redqueen.fleet.addresses import region_url
 from redqueen.fleet.datadir import registry_key
 from redqueen.playback.service import Playback
 from redqueen.registry.rights import Gate
+from redqueen.roles.delivery import make_delivery
 from redqueen.roles.desk import FleetDesk
 from redqueen.roles.experiments import make_experiments
 from redqueen.roles.node import Node
@@ -56,6 +59,8 @@ def make_services(node: Node) -> Services:
         studio=product.desk,
         fleet=FleetDesk(node, url),
         declared=ServiceDesk(node),
+        delivery=make_delivery(node),
+        artifacts=ArtifactIntake(Artifacts(node.stores.objects), node.spec.data_path / "artifacts"),
         audit=audit,
         armed=armed,
         flags=flags,
