@@ -12,6 +12,7 @@ import xxhash
 from gateway_rig import Endpoints, Gateway, Routes, gateway, jwks
 from policy_region import Node
 
+from redqueen.gateway.figures import Kept
 from redqueen.gateway.model import ArmRange, GatewayState, MediaKeys, Policy, Route, RouteInputs, ServiceTrial
 from redqueen.gateway.routes import default_routes
 from redqueen.viewers import COOKIE, mint, new_viewer
@@ -106,7 +107,7 @@ def nodes() -> list[Node]:
 
 
 @asynccontextmanager
-async def trial_region(folder: Path, **told: object) -> AsyncIterator[TrialRegion]:
+async def trial_region(folder: Path, *, figures: Kept | None = None, **told: object) -> AsyncIterator[TrialRegion]:
     """Run a gateway over a service and its two groups; the trial is on unless `trials` says otherwise."""
     async with AsyncExitStack() as stack:
         started = nodes()
@@ -115,7 +116,7 @@ async def trial_region(folder: Path, **told: object) -> AsyncIterator[TrialRegio
         endpoints = Endpoints(*(node.endpoint() for node in started))
         inputs = RouteInputs((*default_routes(), SHOP), MediaKeys(jwks()), trials=(TRIAL,), viewer_secret=SECRET)
         routes = Routes(replace(inputs, **told))  # pyright: ignore[reportArgumentType]
-        running = await stack.enter_async_context(gateway(folder, endpoints, routes))
+        running = await stack.enter_async_context(gateway(folder, endpoints, routes, figures=figures))
         await running.until_state(lambda state: state.serving)
         region = TrialRegion(running, {node.name: node for node in started}, endpoints, routes)
         stack.push_async_callback(region.client.aclose)

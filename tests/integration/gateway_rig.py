@@ -29,10 +29,12 @@ from redqueen import processes
 from redqueen.clock import SystemClock
 from redqueen.events import Event
 from redqueen.gateway import agent
+from redqueen.gateway.figures import Kept
 from redqueen.gateway.model import Endpoint, GatewaySettings, GatewayState, MediaKeys, RouteInputs
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.transport import TlsEdge
 from redqueen.processes import ProcessId
+from redqueen.telemetry.model import LATENCY_BOUNDS_MS
 from redqueen.testing.region import free_port
 
 SECRET = "the-secret-beside-the-media-folder"
@@ -176,6 +178,7 @@ def settings_in(
         drain_s=1.0,
         handover_s=2.0,
         tls=tls,
+        latency_bounds_ms=LATENCY_BOUNDS_MS,
     )
 
 
@@ -205,6 +208,7 @@ async def gateway(
     zone: str = "a",
     number: int = 1,
     tls: TlsEdge | None = None,
+    figures: Kept | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run an agent in this process; its Envoy is ended with the block."""
     port = port or free_port()
@@ -222,6 +226,7 @@ async def gateway(
                 drain=running.drain,
                 report=running.states.append,
                 on_envoy=running.envoys.append,
+                figures=figures,
                 task_status=task_status,
             )
 

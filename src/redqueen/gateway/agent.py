@@ -1,9 +1,9 @@
 """The agent beside each Envoy: follows the region's inputs and keeps one Envoy serving them.
 
-Three loops: inputs (endpoints by stream, routes by poll), snapshots (debounced, written, confirmed
-or taken back), and Envoy itself (adopted or started, watched, restarted). Envoy never depends on
-the agent: it serves on while the agent is dead, and the next agent adopts it. Without any answer
-from the region the last good files stay in effect. Enter at `run`.
+Its loops: inputs (endpoints by stream, routes by poll), snapshots (debounced, written, confirmed or
+taken back), Envoy itself (adopted or started, watched, restarted), and what Envoy saw (tries, figures).
+Envoy never depends on the agent: it serves on while the agent is dead, and the next agent adopts it.
+Without any answer from the region the last good files stay in effect. Enter at `run`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from redqueen import processes
@@ -22,6 +23,7 @@ from redqueen.gateway.compiler import Compiler, compile
 from redqueen.gateway.envoy_admin import admin_client
 from redqueen.gateway.envoy_process import Envoy, EnvoyHouse, restart_delay_s, short_lives
 from redqueen.gateway.evidence import LogTail, suspects_in, unheard
+from redqueen.gateway.figures import Kept, Totals, between, totals_in
 from redqueen.gateway.model import (
     Endpoint,
     EndpointsLeftOut,
@@ -41,6 +43,7 @@ from redqueen.gateway.model import (
 from redqueen.gateway.ports import (
     EndpointSource,
     EvidenceSink,
+    FigureSink,
     NoEvidence,
     OnEnvoy,
     Report,
@@ -52,6 +55,7 @@ from redqueen.gateway.publisher import Publisher
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.snapshot_folder import SnapshotFolder
 from redqueen.gateway.watches import system_limit, watched_services
+from redqueen.processes import ProcessId
 
 DEBOUNCE_S = 0.01
 POLL_ROUTES_S = 1.0
@@ -74,6 +78,7 @@ async def run(
     report: Report = ignore_state,
     on_envoy: OnEnvoy = ignore_envoy,
     evidence: EvidenceSink | None = None,
+    figures: FigureSink | None = None,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Keep a gateway running until `drain` is set; then let clients move on and end Envoy.
@@ -93,6 +98,7 @@ async def run(
             group.start_soon(agent.publish)
             group.start_soon(agent.keep_envoy, task_status)
             group.start_soon(agent.watch_tries, evidence or NoEvidence())
+            group.start_soon(agent.count, figures or Kept())
             await drain.wait()
             await agent.drain()
             group.cancel_scope.cancel()
@@ -130,6 +136,7 @@ class _Agent:
         self._heard: dict[str, bool] = {}
         self._changed = anyio.Event()
         self._envoy: Envoy | None = None
+        self._adopted = False
         self._taken = anyio.Event()
         self._leaving: list[Envoy] = []
         self._draining = False
@@ -290,6 +297,26 @@ class _Agent:
                 self._emit(LoopFailed("gateway.evidence", str(error) or type(error).__name__, RETRY_S))
                 await self._clock.sleep(RETRY_S)
 
+    async def count(self, sink: FigureSink) -> None:
+        """Tell each second what Envoy counted in it; a second in which Envoy does not answer is told with the next."""
+        watched: ProcessId | None = None
+        before: Totals = {}
+        while True:
+            await self._clock.sleep(1.0 - self._clock.now() % 1.0)
+            second, envoy = round(self._clock.now()) - 1, self._envoy
+            if envoy is None:
+                continue
+            try:
+                now = totals_in(await envoy.admin.counts())
+            except (RedQueenError, msgspec.DecodeError) as error:
+                self._emit(LoopFailed("gateway.figures", str(error), 1.0))
+                continue
+            if watched != envoy.process:
+                # What an adopted Envoy counted so far, the agent before this one told.
+                watched, before = envoy.process, now if self._adopted else {}
+            sink.add(second, between(before, now), now)
+            before = now
+
     # --- Envoy --------------------------------------------------------------------------------
 
     async def keep_envoy(self, task_status: TaskStatus[None]) -> None:
@@ -329,8 +356,9 @@ class _Agent:
         if found is None:
             return
         self._on_envoy(found.process)
+        self._adopted = because == "adopted"
         event = EnvoyAdopted(found.process.pid)
-        self._emit(event if because == "adopted" else EnvoyStarted(found.process.pid, because, round(took_ms, 1)))
+        self._emit(event if self._adopted else EnvoyStarted(found.process.pid, because, round(took_ms, 1)))
 
     async def _until_lost(self) -> None:
         """Return when the current Envoy is gone; one that does not answer is ended."""

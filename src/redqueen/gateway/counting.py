@@ -16,11 +16,15 @@ from redqueen.gateway.arms_script import EXPOSED, NOTES
 from redqueen.gateway.envoy_json import TYPE
 
 PREFIX = "rq"
-REQUESTS = re.compile(rf"{PREFIX}\.requests\.service\.(.+)\.arm\.(-|[^/]+/[^/]+/(?:first|again))\.code\.(\d+)")
-TIMES = re.compile(rf"{PREFIX}\.time\.service\.(.+)\.arm\.(-|[^/]+/[^/]+/(?:first|again))")
+# What was not said is empty or a dash, as Envoy likes.
+_ARM = r"arm\.(-?|[^/]+/[^/]+/(?:first|again))"
+REQUESTS = re.compile(rf"{PREFIX}\.requests\.service\.(.+)\.{_ARM}\.code\.(\d+)")
+TIMES = re.compile(rf"{PREFIX}\.time\.service\.(.+)\.{_ARM}")
 PATTERN = rf"^{PREFIX}\."
 TIMED = "timed"
 """The route's label under which answers are timed; streams, which last as long as somebody listens, have none."""
+# Envoy tells nothing of what lies above the last bound: some eleven days are above all.
+_ABOVE_ALL_US = 1e12
 FLUSH_S = 1.0
 """How often Envoy's worker hands its histograms over."""
 
@@ -62,4 +66,5 @@ def bucket_settings(bounds_ms: Sequence[float]) -> list[dict[str, Any]]:
     """Give the histograms' bounds in the bootstrap's words; nothing leaves Envoy's own."""
     if not bounds_ms:
         return []
-    return [{"match": {"prefix": f"{PREFIX}.time."}, "buckets": [bound * 1000 for bound in bounds_ms]}]
+    bounds_us = [*(bound * 1000 for bound in bounds_ms), _ABOVE_ALL_US]
+    return [{"match": {"prefix": f"{PREFIX}.time."}, "buckets": bounds_us}]

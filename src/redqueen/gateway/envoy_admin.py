@@ -16,6 +16,7 @@ import msgspec
 from redqueen.errors import Unavailable
 from redqueen.gateway import edge_routes
 from redqueen.gateway.compiler import CLUSTERS, LISTENERS, ROUTES
+from redqueen.gateway.counting import PATTERN
 from redqueen.gateway.listeners import STAT_PREFIX
 from redqueen.gateway.transport import SECRET, SECRETS
 
@@ -109,6 +110,11 @@ class EnvoyAdmin:
     async def subscriptions(self) -> dict[str, str]:
         """Return versions and refusals of every watched file."""
         return parse_stats(await self._get("/stats", filter=_FILTER))
+
+    async def counts(self) -> bytes:
+        """Return what was counted of requests, as JSON for `figures.totals_in`."""
+        options = {"format": "json", "histogram_buckets": "disjoint", "usedonly": "", "filter": PATTERN}
+        return (await self._get("/stats", **options)).encode()
 
     async def active_requests(self) -> int:
         """Return the number of requests in flight at the public listener."""

@@ -6,10 +6,11 @@ Owned here, implemented by the composition root. Both may fail at any time (`Red
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
 from redqueen.gateway.evidence import Suspected
+from redqueen.gateway.figures import Figures, Totals
 from redqueen.gateway.model import Endpoint, GatewayState, RouteInputs
 from redqueen.processes import ProcessId
 
@@ -51,6 +52,14 @@ class EvidenceSink(Protocol):
 
     async def suspect(self, suspects: Sequence[Suspected]) -> None:
         """Take news of endpoints that Envoy could not reach; may raise, then the news is lost."""
+        ...
+
+
+class FigureSink(Protocol):
+    """Where the agent tells what Envoy counted."""
+
+    def add(self, second: int, figures: Iterable[Figures], totals: Totals) -> None:
+        """Take what a second (Unix time, complete) brought, and what was counted since Envoy's birth."""
         ...
 
 

@@ -50,6 +50,11 @@ class GatewayNote:
         self._state = GatewayState("", serving=False)
         self._alone = False
 
+    @property
+    def state(self) -> GatewayState:
+        """Return what the gateway serves now."""
+        return self._state
+
     def __call__(self, state: GatewayState) -> None:
         """Put the state in place of the earlier one; a disk that refuses costs only the picture."""
         self._state = state

@@ -1,7 +1,8 @@
-"""A gateway node: the agent beside an Envoy, fed by the registries and the product's media keys."""
+"""A gateway node: the agent beside an Envoy, fed by the registries, the product's keys, trials and pins."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from urllib.parse import urlsplit
@@ -10,21 +11,38 @@ import anyio
 import anyio.abc
 
 from redqueen.accounts.keys import MediaKeys as SigningKeys
+from redqueen.accounts.viewer_keys import ViewerKeys
 from redqueen.api.declarations import gateway_sides
 from redqueen.config import Region, certificate_files
+from redqueen.delivery.pins import Pins
 from redqueen.events import Event
+from redqueen.fleet.datadir import registry_key
 from redqueen.gateway import agent
 from redqueen.gateway.evidence import Suspected
-from redqueen.gateway.model import Endpoint, EndpointStatus, GatewaySettings, MediaKeys, RouteInputs
+from redqueen.gateway.figures import Kept
+from redqueen.gateway.model import (
+    ArmRange,
+    Endpoint,
+    EndpointStatus,
+    GatewaySettings,
+    MediaKeys,
+    RouteInputs,
+    ServiceTrial,
+)
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.tls import Certificate
 from redqueen.gateway.transport import TlsEdge, TlsPair
 from redqueen.registry.client import report_suspects, watch
+from redqueen.registry.drivers.http import reserve, serving
 from redqueen.registry.messages import Suspect
 from redqueen.registry.model import Instance
 from redqueen.roles.board import GatewayNote
 from redqueen.roles.declared import RecordWishes
+from redqueen.roles.gateway_figures import FigureDesk
 from redqueen.roles.node import Node
+from redqueen.telemetry.model import LATENCY_BOUNDS_MS
+from redqueen.trials.following import ArmedTrials
+from redqueen.trials.model import Armed, Audience, Subject
 
 
 class RegistryEndpoints:
@@ -95,7 +113,7 @@ def _endpoint(instance: Instance) -> Endpoint:
 
 
 class ProductRoutes:
-    """The default routes, those of declared services, and the keys that media tokens are signed with.
+    """The default routes, those of declared services, what is tried and pinned, and the keys of media and viewers.
 
     The store is opened when it is first read: a gateway whose store cannot be opened serves all the same.
     """
@@ -104,11 +122,17 @@ class ProductRoutes:
         self._node = node
         self._certificate = FollowedCertificate(node)
         self._keys: SigningKeys | None = None
+        self._trials: ArmedTrials | None = None
+        self._viewers: ViewerKeys | None = None
 
     async def read(self) -> RouteInputs:
         """Return the routes and media keys of now. Raises RedQueenError where the store cannot be read."""
         records, clock = self._node.stores.records, self._node.clock
         self._keys = self._keys or SigningKeys(records, clock)
+        self._viewers = self._viewers or ViewerKeys(records, clock)
+        self._trials = self._trials or ArmedTrials(records, clock)
+        await self._trials.read()
+        trials = service_trials(self._trials.armed)
         routes, services = gateway_sides((await RecordWishes(records, clock).read()).services)
         return RouteInputs(
             (*default_routes(), *routes),
@@ -116,7 +140,32 @@ class ProductRoutes:
             services=services,
             tls_pair=self._certificate.pair(),
             own_hosts=own_hosts(self._node.region),
+            trials=trials,
+            pins=await Pins(records).all(),
+            # With a trial in it the store is the right one: whoever comes first makes the secret.
+            viewer_secret=await (self._viewers.secret() if trials else self._viewers.kept()),
         )
+
+
+def service_trials(armed: Iterable[Armed]) -> tuple[ServiceTrial, ...]:
+    """Give the releases under trial as gateways route them; what tries a flag or nothing is no gateway's business.
+
+    Of an audience a gateway knows the zone alone: a trial that asks for more is routed nowhere.
+    """
+    return tuple(
+        ServiceTrial(
+            one.trial,
+            one.target,
+            one.salt,
+            one.layer_salt,
+            one.layer_first,
+            one.layer_last,
+            tuple(ArmRange(arm.name, arm.first, arm.last, arm.group or one.target) for arm in one.arms),
+            one.audience.zones,
+        )
+        for one in armed
+        if one.subject is Subject.RELEASE and one.audience == Audience(zones=one.audience.zones)
+    )
 
 
 class FollowedCertificate:
@@ -150,6 +199,18 @@ def own_hosts(region: Region) -> tuple[str, ...]:
     return (host,) if re.fullmatch(r"[a-z0-9.-]+", host) else ()
 
 
+@contextlib.asynccontextmanager
+async def telling(node: Node, figures: Kept, note: GatewayNote) -> AsyncGenerator[str]:
+    """Tell figures and metrics while the block runs, at the address that is given; the system chooses the port."""
+    spec = node.spec
+    secret = registry_key(spec.data_path)
+    desk = FigureDesk(spec.node_id, spec.zone, secret, figures, lambda: note.state.serving)
+    reserved = reserve(spec.host, 0)
+    port = reserved.getsockname()[1]
+    async with serving(desk, reserved, linger_s=0):
+        yield f"http://[{spec.host}]:{port}" if ":" in spec.host else f"http://{spec.host}:{port}"
+
+
 async def serve_gateway(node: Node) -> None:
     """Keep an Envoy serving until the node is stopping; one whose successor comes leaves its Envoy to it."""
     spec = node.spec
@@ -166,8 +227,9 @@ async def serve_gateway(node: Node) -> None:
         log=spec.data_path / "logs" / f"{spec.node_id}.log",
         drain_s=node.region.timings.drain_s,
         tls=tls_edge(node.region),
+        latency_bounds_ms=LATENCY_BOUNDS_MS,
     )
-    note = GatewayNote(spec.folder)
+    note, figures = GatewayNote(spec.folder), Kept()
     endpoints, routes = RegistryEndpoints(node, note), ProductRoutes(node)
     drain, ended = anyio.Event(), anyio.Event()
 
@@ -181,13 +243,14 @@ async def serve_gateway(node: Node) -> None:
             drain=drain,
             report=note,
             evidence=endpoints,
+            figures=figures,
             task_status=task_status,
         )
         ended.set()
 
-    async with anyio.create_task_group() as group:
+    async with telling(node, figures, note) as address, anyio.create_task_group() as group:
         await group.start(keep)
-        async with node.registered():
+        async with node.registered(metadata={"telemetry": address}):
             await node.stopping.wait()
         if node.replaced:
             group.cancel_scope.cancel()

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NoReturn
@@ -27,7 +27,7 @@ from redqueen.fleet.drivers import logfiles
 from redqueen.fleet.model import NodeSpec, Role
 from redqueen.fleet.nodefiles import load_spec, mark_ready
 from redqueen.registry.client import Registrar
-from redqueen.registry.model import Instance, Status
+from redqueen.registry.model import Instance, Status, with_metadata
 from redqueen.registry.rights import REGION, mint
 from redqueen.roles.stores import Stores
 
@@ -55,9 +55,14 @@ class Node:
         return mint(registry_key(self.spec.data_path), REGION)
 
     @contextlib.asynccontextmanager
-    async def registered(self, *, port: int = 0) -> AsyncGenerator[Registrar]:
-        """Be UP in the registries until the block ends; `port` 0 says that nobody can call it."""
-        urls, instance = self.spec.registry_urls, _instance(self, port)
+    async def registered(
+        self, *, port: int = 0, metadata: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Registrar]:
+        """Be UP in the registries until the block ends; `port` 0 says that nobody can call it.
+
+        `metadata` is told beside what every node tells.
+        """
+        urls, instance = self.spec.registry_urls, with_metadata(_instance(self, port), metadata or {})
         registrar = Registrar(urls, instance, self.clock, self.emit, token=self.registry_token)
         async with anyio.create_task_group() as group:
             await group.start(registrar.run)
