@@ -245,6 +245,7 @@ def build(
         artifacts=ArtifactIntake(Artifacts(objects), folder / "artifacts"),
         audit=audit,
         armed=armed,
+        trials=trials,
         flags=flags,
         experiments=ExperimentDesk(Experiments(records, clock, audit, flags.flags, trials), flags.flags, lake, clock),
         telemetry=telemetry,

@@ -36,6 +36,7 @@ from redqueen.api import (
     subtitles,
     telemetry,
     titles,
+    trials,
     uploads,
 )
 from redqueen.api.app_files import AppFiles
@@ -71,6 +72,7 @@ def create_app(services: Services) -> Litestar:
             *declared.ROUTES,
             *releases.ROUTES,
             *audit.ROUTES,
+            *trials.ROUTES,
             *flags.ROUTES,
             *experiments.ROUTES,
             *health.ROUTES,

@@ -19,6 +19,7 @@ from redqueen.registry.rights import Gate
 from redqueen.store.audit import Audit
 from redqueen.telemetry.service import Telemetry
 from redqueen.trials.following import ArmedTrials
+from redqueen.trials.service import Trials
 
 PACKAGED_APP = Path(__file__).with_name("app")
 """Where the built web app lies in an installed wheel."""
@@ -49,6 +50,7 @@ class Services:
     artifacts: ArtifactIntake
     audit: Audit
     armed: ArmedTrials
+    trials: Trials
     flags: FlagDesk
     experiments: ExperimentDesk
     telemetry: Telemetry

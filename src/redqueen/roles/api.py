@@ -26,6 +26,7 @@ from redqueen.roles.web_app import app_of
 from redqueen.serving import serving
 from redqueen.store.audit import Audit
 from redqueen.trials.following import ArmedTrials
+from redqueen.trials.service import Trials
 
 _LINGER_S = 1.0
 
@@ -63,6 +64,7 @@ def make_services(node: Node) -> Services:
         artifacts=ArtifactIntake(Artifacts(node.stores.objects), node.spec.data_path / "artifacts"),
         audit=audit,
         armed=armed,
+        trials=Trials(records, clock, node.emit),
         flags=flags,
         experiments=ExperimentDesk(make_experiments(node), flags.flags, make_lake(node), clock),
         telemetry=make_telemetry(node, armed),
