@@ -58,7 +58,8 @@ from redqueen.gateway.watches import system_limit, watched_services
 from redqueen.processes import ProcessId
 
 DEBOUNCE_S = 0.01
-POLL_ROUTES_S = 1.0
+# A rollback is a row in the records: what is read a moment after it shall be in effect a second later.
+POLL_ROUTES_S = 0.75
 FIRST_INPUTS_S = 1.0
 RETRY_S = 1.0
 CHECK_S = 1.0
@@ -190,7 +191,7 @@ class _Agent:
                 self._changed.set()
 
     async def poll_routes(self, source: RouteSource) -> None:
-        """Take the routes each second."""
+        """Take the routes again and again."""
         while True:
             with anyio.fail_after(SOURCE_TIMEOUT_S):
                 routes = await source.read()
