@@ -42,6 +42,8 @@ VERBS: Final = {
     "ship": Verb("redqueen.cli.ship", "ship", "Try a new version on some viewers; promote it or roll it back."),
     "rollback": Verb("redqueen.cli.rollback", "rollback", "Go back to the version before."),
     "releases": Verb("redqueen.cli.releases", "releases", "List what was shipped and what became of it."),
+    "flag": Verb("redqueen.cli.flag", "flag", "Look at flags, change them, or try a change first."),
+    "experiment": Verb("redqueen.cli.experiment", "experiment", "Test variants of a flag on viewers."),
     "logs": Verb("redqueen.cli.logs", "logs", "Show what the nodes have logged."),
     "token": Verb("redqueen.cli.token", "token", "Print the token of an owner of names in the registries."),
     "doctor": Verb("redqueen.cli.doctor", "doctor", "Check what this machine offers."),
