@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from redqueen.events import Event
 from redqueen.store.drivers.memory import MemoryRecords
@@ -32,28 +31,29 @@ def release(name: str = "shop-r1", **changes: object) -> Trial:
     return Trial(**{**values, **changes})  # type: ignore[arg-type]
 
 
-@dataclass
 class Nodes:
     """Two api nodes and two gateways that tell what viewers did, as long as they answer."""
 
-    rows: dict[str, list[SessionRow]] = field(default_factory=lambda: {"api-1": [], "api-2": []})
-    bins: dict[str, list[FigureBin]] = field(default_factory=lambda: {"gw-1": [], "gw-2": []})
-    silent: set[str] = field(default_factory=set)
-    asked: list[tuple[str, int, int]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.api, self.gateways = ("api-1", "api-2"), ("gw-1", "gw-2")
+        self.rows: dict[int, list[tuple[str, SessionRow]]] = {}
+        self.bins: dict[int, list[FigureBin]] = {}
+        self.silent: set[str] = set()
+        self.asked: list[tuple[str, int, int]] = []
 
     async def sessions(self, since: int, until: int) -> Answers[SessionRow]:
         """Answer for every api node."""
         self.asked.append(("sessions", since, until))
-        told = [row for node, rows in self.rows.items() if node not in self.silent for row in rows]
-        rows = tuple(row for row in told if since <= row.second < until)
-        return Answers(rows, tuple(self.rows), tuple(sorted(self.silent & self.rows.keys())))
+        told = [pair for second in range(since, until) for pair in self.rows.get(second, ())]
+        rows = tuple(row for node, row in told if node not in self.silent)
+        return Answers(rows, self.api, tuple(node for node in self.api if node in self.silent))
 
     async def figures(self, since: int, until: int) -> Answers[FigureBin]:
-        """Answer for every gateway."""
+        """Answer for every gateway, what is not over yet included."""
         self.asked.append(("figures", since, until))
-        told = [one for node, bins in self.bins.items() if node not in self.silent for one in bins]
-        bins = tuple(one for one in told if since <= one.second)
-        return Answers(bins, tuple(self.bins), tuple(sorted(self.silent & self.bins.keys())))
+        told = [one for second in range(since, until + 5) for one in self.bins.get(second, ())]
+        bins = tuple(one for one in told if one.gateway not in self.silent)
+        return Answers(bins, self.gateways, tuple(node for node in self.gateways if node in self.silent))
 
 
 class Rig:
@@ -68,7 +68,7 @@ class Rig:
         self.armed = ArmedTrials(self.records, self.clock)
         self.fails: Harm = lambda arms: 0.01
         self.errs: Harm = lambda arms: 0.001
-        self.per_second = 20
+        self.per_second = 12
         self._chance = random.Random(seed)  # noqa: S311 - a test's own dice
         self._first: set[tuple[int, str]] = set()
 
@@ -107,18 +107,17 @@ class Rig:
                 arms=arms, first=first, failed=failed, delay_ms=delay_ms,
                 played_ms=0 if failed else 15_000, stalled_ms=0, stalls=0, errors=0, bitrate_bps=2_000_000,
             )  # fmt: skip
-            node = chance.choice(["api-1", "api-2"])
-            self.nodes.rows[node].append(row)
+            self.nodes.rows.setdefault(now, []).append((chance.choice(self.nodes.api), row))
             error = chance.random() < self.errs(arms)
             for trial, arm in arms.items() or [("", "")]:
-                count = counts.setdefault((chance.choice(["gw-1", "gw-2"]), trial, arm), [0, 0, 0])
+                count = counts.setdefault((chance.choice(self.nodes.gateways), trial, arm), [0, 0, 0])
                 count[0] += 1
                 count[1] += trial in first
                 count[2] += error
         for (gateway, trial, arm), (requests, firsts, errors) in counts.items():
             latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
             latency[5] = requests
-            self.nodes.bins[gateway].append(
+            self.nodes.bins.setdefault(now, []).append(
                 FigureBin(now, gateway, "a", "shop", trial, arm, requests, firsts, errors, tuple(latency))
             )
 
