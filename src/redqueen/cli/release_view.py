@@ -1,6 +1,7 @@
 """A release as it goes, in the terminal: one line a change, its trial live, at last the verdict.
 
-Used by `ship` and `releases --follow`. With JSON one line of it for each change, and nothing else.
+Used by `ship` and `releases --follow`. With JSON one line of it for each change of the release or its
+trial (`kind` says of which), and nothing else.
 Enter at `follow`.
 """
 
@@ -13,11 +14,12 @@ from typing import Any, Final, Self
 import click
 import msgspec
 
+from redqueen.cli import trial_view
 from redqueen.cli.client import ApiClient
 from redqueen.cli.output import note, say
 from redqueen.cli.progress import printable
 from redqueen.delivery.model import Phase
-from redqueen.errors import Unavailable
+from redqueen.errors import NotFound, Unavailable
 
 EXIT_CODES: Final = {
     Phase.PROMOTED: 0,
@@ -75,22 +77,23 @@ class ReleaseNow(msgspec.Struct, frozen=True):
 
 def follow(api: ApiClient, release: ReleaseNow, *, as_json: bool) -> int:
     """Show a release until its verdict; return the exit code that tells of it (130 after Ctrl-C)."""
+    watched = Watched(api, release, as_json=as_json)
     try:
-        while not release.phase.ended:
-            release = _next(api, release, as_json=as_json)
+        while not watched.release.phase.ended:
+            watched.look()
     except KeyboardInterrupt:
         note(
             f"\n{release.id} of {release.service} goes on. Follow it: redqueen releases {release.service} --follow; "
             f"undo it: redqueen rollback {release.service}"
         )
         return 130
-    return EXIT_CODES[release.phase]
+    return EXIT_CODES[watched.release.phase]
 
 
 def tell(release: ReleaseNow, *, as_json: bool) -> None:
     """Print one change."""
     if as_json:
-        say(msgspec.json.encode(release).decode())
+        _tell_json("release", release)
         return
     phase = click.style(release.phase.value, fg=_COLOURS.get(release.phase, "cyan"), bold=True)
     text = f"{release.id} of {release.service} is {phase}: {printable(release.because)}"
@@ -99,20 +102,57 @@ def tell(release: ReleaseNow, *, as_json: bool) -> None:
     say(text)
 
 
-def _next(api: ApiClient, known: ReleaseNow, *, as_json: bool) -> ReleaseNow:
-    """Return the release as soon as it has changed its phase, told."""
-    heard_at = time.monotonic()
-    while True:
-        try:
-            found = api.read(known.path, ReleaseNow)
-            heard_at = time.monotonic()
-        except Unavailable:
-            # The api may be what is shipped: its nodes are being replaced.
-            if time.monotonic() - heard_at > _SILENCE_S:
-                raise
+class Watched:
+    """A release and what was told of it."""
+
+    def __init__(self, api: ApiClient, release: ReleaseNow, *, as_json: bool) -> None:
+        self.release = release
+        self._api = api
+        self._as_json = as_json
+        self._trial_told: object = None
+        self._trial_over = False
+        self._heard_at = time.monotonic()
+
+    def look(self) -> None:
+        """Tell what has changed, or wait a moment; a trial is shown until it or the phase is over."""
+        if self.release.phase is Phase.TRYING and not self._trial_over:
+            self._look_at_trial()
+        if not self._changed():
             time.sleep(_LOOK_S)
-            continue
-        if found.phase is not known.phase:
-            tell(found, as_json=as_json)
-            return found
-        time.sleep(_LOOK_S)
+
+    def _changed(self) -> bool:
+        """Read the release and tell another phase; an api that does not answer may be what is shipped."""
+        try:
+            found = self._api.read(self.release.path, ReleaseNow)
+        except Unavailable:
+            if time.monotonic() - self._heard_at > _SILENCE_S:
+                raise
+            return False
+        self._heard_at = time.monotonic()
+        changed = found.phase is not self.release.phase
+        self.release = found
+        if changed:
+            tell(found, as_json=self._as_json)
+        return changed
+
+    def _look_at_trial(self) -> None:
+        try:
+            if self._as_json:
+                trial = self._api.read(trial_view.path_of(self.release.trial), trial_view.TrialNow)
+                self._tell_trial(trial)
+            else:
+                trial = trial_view.follow(self._api, self.release.trial, going_on=lambda: not self._changed())
+            self._trial_over = trial.status.ended
+        except (NotFound, Unavailable):
+            return  # its trial begins within a second
+
+    def _tell_trial(self, trial: trial_view.TrialNow) -> None:
+        now = (trial.status, trial.step, len(trial.dropped))
+        if now != self._trial_told:
+            self._trial_told = now
+            _tell_json("trial", trial)
+
+
+def _tell_json(kind: str, value: object) -> None:
+    """Print one line that says what it tells of."""
+    say(msgspec.json.encode({"kind": kind, **msgspec.to_builtins(value)}).decode())
