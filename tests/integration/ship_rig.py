@@ -63,6 +63,7 @@ steps = [0.25, 0.5]
 step_s = 2.0
 horizon_s = {horizon_s}
 hold_s = 20.0
+alpha = 0.2
 warm_s = {warm_s}
 [config]
 MODE = "{mode}"
@@ -74,6 +75,11 @@ drain_s = 0.5
 stop_s = 2.0
 [[routes]]
 path = "/{name}"
+# Wide, so that some thousand requests are enough; latency on a busy machine would tell of the machine.
+[[metrics]]
+name = "request_errors"
+margin = 5.0
+expected = 6.0
 """
 
 
@@ -143,7 +149,7 @@ class Crowd:
     region: Region
     path: str
     threads: int = 4
-    pause_s: float = 0.01
+    pause_s: float = 0.005
     requests_each: int = 5
     statuses: Counter[int] = field(default_factory=Counter[int])
     versions: Counter[str] = field(default_factory=Counter[str])
