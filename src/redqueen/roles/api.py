@@ -8,6 +8,7 @@ from redqueen.accounts.service import Accounts
 from redqueen.api.app import create_app
 from redqueen.api.artifact_intake import ArtifactIntake
 from redqueen.api.services import Place, Services
+from redqueen.api.telemetry import shortened
 from redqueen.delivery.artifacts import Artifacts
 from redqueen.experiments.desk import FlagDesk
 from redqueen.experiments.showing import ExperimentDesk
@@ -37,7 +38,7 @@ async def serve_api(node: Node) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(services.armed.follow)
         async with services.telemetry.opened():
-            async with serving(create_app(services), spec.host, spec.port, linger_s=_LINGER_S):
+            async with serving(shortened(create_app(services), services), spec.host, spec.port, linger_s=_LINGER_S):
                 async with node.registered(port=spec.port) as registrar:
                     await node.drained(registrar)
         group.cancel_scope.cancel()

@@ -249,8 +249,7 @@ class Intake:
         folds = self.tally.folds
         for line in told:
             self.tally.events += len(line.events)
-            for event in line.events:
-                folds[self._sessions.heard(line.grant, event, line.received)] += 1
+            folds.update(self._sessions.heard(line.grant, line.events, line.received))
 
     def _refused(self, why: str, because: str, address: str) -> Taken:
         self.tally.refused[why] += 1
@@ -269,8 +268,7 @@ class Intake:
 def replayed(sessions: Sessions, line: Line) -> None:
     """Fold a line of a spool as it was folded when it arrived."""
     sessions.granted(line.grant, line.received)
-    for event in line.events:
-        sessions.heard(line.grant, event, line.received)
+    sessions.heard(line.grant, line.events, line.received)
 
 
 def _told(report: Report) -> Told:

@@ -9,7 +9,7 @@ No clock, no I/O. Enter at `Sessions`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -90,19 +90,24 @@ class Sessions:
         """Know of a session from its grant on, so that one whose player never speaks is missed."""
         return self._held(grant, now)[1]
 
-    def heard(self, grant: Grant, event: PlayerEvent, now: float) -> Fold:
-        """Take an event that arrived at `now` (Unix time)."""
-        if event.at_ms > grant.window_s * 1000:
-            return Fold.OUTSIDE
-        if not plausible(event):
-            return Fold.IMPLAUSIBLE
+    def heard(self, grant: Grant, events: Sequence[PlayerEvent], now: float) -> list[Fold]:
+        """Take a session's events that arrived at `now` (Unix time); return what became of each."""
         held, fold = self._held(grant, now)
         if held is None:
-            return fold
-        if held.event is not None and held.event.seq >= event.seq:
-            return Fold.KNOWN
-        held.event = event
-        return Fold.FOLDED
+            return [fold] * len(events)
+        ends_ms, best, found = grant.window_s * 1000, held.event, list[Fold]()
+        for event in events:
+            if event.at_ms > ends_ms:
+                found.append(Fold.OUTSIDE)
+            elif not plausible(event):
+                found.append(Fold.IMPLAUSIBLE)
+            elif best is not None and best.seq >= event.seq:
+                found.append(Fold.KNOWN)
+            else:
+                best = event
+                found.append(Fold.FOLDED)
+        held.event = best
+        return found
 
     def close(self, now: float) -> None:
         """Close the seconds whose time has come, and forget those that were kept long enough."""
