@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_arms_cover_every_bucket_once_and_widening_only_takes_from_the_control(
 def test_widening_never_moves_a_viewer_between_treatments_or_baselines() -> None:
     trial = release("red", "blue")
     steps = [names_of(trial, share) for share in trial.steps]
-    for before, after in zip(steps[:-1], steps[1:], strict=True):
+    for before, after in pairwise(steps):
         moved = before != after
         assert moved.any()
         assert set(before[moved]) == {CONTROL}

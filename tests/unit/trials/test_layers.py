@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def test_whatever_comes_and_goes_no_two_trials_overlap_and_the_holdout_stays_fre
         except Conflict:
             continue
         edges = sorted((one.first, one.last) for one in held)
-        assert all(one[1] <= other[0] for one, other in zip(edges[:-1], edges[1:], strict=True))
+        assert all(one[1] <= other[0] for one, other in pairwise(edges))
         assert edges[-1][1] <= BUCKETS - round(holdout * BUCKETS)
         assert held[-1].last - held[-1].first == round(share * BUCKETS)
 
