@@ -21,6 +21,7 @@ from redqueen.clock import Clock
 from redqueen.events import Emit, discard
 from redqueen.registry.client import watch
 from redqueen.registry.model import Instance, Status
+from redqueen.roles.gateway_figures import UNTIL_HEADER
 from redqueen.roles.node import Node
 from redqueen.telemetry.model import FigureBin, SessionRow
 from redqueen.trials.collecting import PATIENCE_S, SESSIONS_MATURE_S
@@ -32,7 +33,7 @@ MOST_AT_ONCE: Final = 64
 KNOWN_S: Final = float(SESSIONS_MATURE_S + PATIENCE_S)
 _MOST_BYTES: Final = 64 << 20
 _SESSIONS, _FIGURES = "/telemetry/v1/sessions", "/telemetry/v1/figures"
-_FAILURES = (httpx.HTTPError, OSError, TimeoutError, msgspec.MsgspecError)
+_FAILURES = (httpx.HTTPError, OSError, TimeoutError, ValueError, msgspec.MsgspecError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,19 @@ class NodeSources:
 
     async def figures(self, since: int, until: int) -> Answers[FigureBin]:
         """Return the gateways' bins of [since, until)."""
-        # A gateway gives what it has from `since` on; what is not over yet is left out by the caller.
-        return await self._all(self._gateways, _FIGURES, {"since": since}, msgspec.msgpack.Decoder(list[FigureBin]))
+        # A gateway gives what it has from `since` on; what is beyond `until` is left out by the caller.
+        decoder = msgspec.msgpack.Decoder(list[FigureBin])
+        return await self._all(self._gateways, _FIGURES, {"since": since}, decoder, complete=until - 1)
 
     async def _all(
-        self, roster: Roster, path: str, query: Mapping[str, int], decoder: msgspec.msgpack.Decoder[list[Row]]
+        self,
+        roster: Roster,
+        path: str,
+        query: Mapping[str, int],
+        decoder: msgspec.msgpack.Decoder[list[Row]],
+        complete: int = 0,
     ) -> Answers[Row]:
+        """Ask everybody; a gateway that has not read the second `complete` yet counts as silent."""
         told: dict[str, list[Row]] = {}
         limiter = anyio.CapacityLimiter(MOST_AT_ONCE)
 
@@ -116,7 +124,7 @@ class NodeSources:
             async with limiter:
                 with contextlib.suppress(*_FAILURES):
                     with anyio.fail_after(ANSWER_S):
-                        told[node] = decoder.decode(await self._get(url + path, query))
+                        told[node] = decoder.decode(await self._get(url + path, query, complete))
 
         async with anyio.create_task_group() as group:
             for node, url in roster.here.items():
@@ -126,12 +134,14 @@ class NodeSources:
         silent = (*(node for node in roster.here if node not in told), *missing)
         return Answers(tuple(row for rows in told.values() for row in rows), asked, silent)
 
-    async def _get(self, url: str, query: Mapping[str, int]) -> bytes:
+    async def _get(self, url: str, query: Mapping[str, int], complete: int) -> bytes:
         if self._client is None:
             raise OSError("the registries are not followed yet")
         body = bytearray()
         async with self._client.stream("GET", url, params=dict(query)) as answer:
             answer.raise_for_status()
+            if int(answer.headers.get(UNTIL_HEADER, complete)) < complete:
+                raise OSError("it has not read all of that yet")
             async for piece in answer.aiter_bytes():
                 body += piece
                 if len(body) > _MOST_BYTES:

@@ -58,12 +58,16 @@ class Taken(Generic[Row]):
     heard: float
 
 
-def span(cursor: int, now_s: float, mature_s: int) -> Span | None:
-    """Decide which seconds from `cursor` on to ask for at `now_s`; None while there is nothing mature."""
+def span(cursor: int, now_s: float, mature_s: int, again: int = 0) -> Span | None:
+    """Decide which seconds from `cursor` on to ask for at `now_s`; None while there is nothing mature.
+
+    `again`: up to where nodes were asked when one did not answer; asking for the same again lets a node
+    whose clock is a little slow be heard, instead of always asking it for what it does not have yet.
+    """
     newest = int(now_s) - mature_s + 1
     since = max(cursor, newest - KEPT_S)
     lost = (Gap("", cursor, since),) if since > cursor else ()
-    until = min(newest, since + CATCH_UP_S)
+    until = min(newest, since + CATCH_UP_S, again if again > since else newest)
     return Span(since, until, lost) if until > since else None
 
 

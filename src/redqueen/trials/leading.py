@@ -69,6 +69,7 @@ class Leading:
         self._known: dict[str, Known] = {}
         self._waiting: dict[str, str] = {}
         self._silent: dict[str, tuple[str, ...]] = {}
+        self._again: dict[str, int] = {}
         self._collect_at_s = 0.0
         self._founded = False
 
@@ -233,18 +234,22 @@ class Leading:
 
         async def ask_sessions(span: Span) -> None:
             answers = await self._sources.sessions(span.since, span.until)
+            self._again["sessions"] = span.until if answers.silent else 0
             sessions.append(collecting.taken(span, answers, now_s, SESSIONS_MATURE_S))
             asked.append(len(answers.asked))
 
         async def ask_figures(span: Span) -> None:
             answers = await self._sources.figures(span.since, span.until)
+            self._again["figures"] = span.until if answers.silent else 0
             figures.append(collecting.taken(span, answers, now_s, FIGURES_MATURE_S))
             asked.append(len(answers.asked))
 
         async with anyio.create_task_group() as group:
-            if (span := collecting.span(rows_from, now_s, SESSIONS_MATURE_S)) is not None:
+            if (
+                span := collecting.span(rows_from, now_s, SESSIONS_MATURE_S, self._again.get("sessions", 0))
+            ) is not None:
                 group.start_soon(ask_sessions, span)
-            if (span := collecting.span(bins_from, now_s, FIGURES_MATURE_S)) is not None:
+            if (span := collecting.span(bins_from, now_s, FIGURES_MATURE_S, self._again.get("figures", 0))) is not None:
                 group.start_soon(ask_figures, span)
         self._collect_at_s = self._clock.monotonic() + sum(asked) / ASKED_EACH_S - 1.0
         data = Data(sessions[0] if sessions else None, figures[0] if figures else None)

@@ -99,3 +99,9 @@ def test_a_gap_that_goes_on_is_one_gap_and_their_number_is_bounded() -> None:
     assert gaps.count(Gap("a", 0, 10)) <= 1
     assert len(gaps) == 5
     assert joined((Gap("a", 0, 10),), [Gap("a", 5, 8)]) == (Gap("a", 0, 10),)
+
+
+def test_after_a_silence_the_same_seconds_are_asked_for_again_so_that_a_slow_clock_is_heard() -> None:
+    later = NOW + 1
+    assert span(NEWEST, later, SESSIONS_MATURE_S, again=NEWEST + 1) == Span(NEWEST, NEWEST + 1)
+    assert span(NEWEST + 1, later, SESSIONS_MATURE_S, again=NEWEST + 1) == Span(NEWEST + 1, NEWEST + 2)
