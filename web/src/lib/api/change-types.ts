@@ -90,3 +90,66 @@ export interface AuditLine {
   subject: string;
   because: string;
 }
+
+export type ExperimentPhase = 'testing' | 'rolling out' | 'won' | 'ended';
+
+export interface Experiment {
+  name: string;
+  flag: string;
+  /** What is tried. */
+  variants: string[];
+  /** The flag's default at the start. */
+  control: string;
+  goal: string;
+  because: string;
+  owner: string;
+  by: string;
+  started_at: string;
+  ended_at: string | null;
+  phase: ExperimentPhase;
+  /** Why it is where it is. */
+  outcome: string;
+  winner: string;
+  /** The trial that decides now, or decided last. */
+  trial: string;
+  status: string;
+  /** Of the viewers, in all variants together. */
+  share: number;
+}
+
+/** One treatment against the control in a slice of the viewers. */
+export interface Segment {
+  arm: string;
+  metric: string;
+  device: string;
+  zone: string;
+  direction: 'worse' | 'better';
+  treatment: [number, number];
+  control: [number, number];
+  estimate: number | null;
+  low: number | null;
+  high: number | null;
+  difference: boolean;
+  log_e: number;
+  stands_out: boolean;
+}
+
+/** Seconds watched by viewer since the start, sharpened by the week before. */
+export interface Watched {
+  arm: string;
+  viewers: number;
+  control_viewers: number;
+  mean_s: number;
+  control_mean_s: number;
+  difference_s: number;
+  low_s: number | null;
+  high_s: number | null;
+  raw_difference_s: number;
+  spread_left: number;
+}
+
+export interface ExperimentResults {
+  experiment: Experiment;
+  segments: Segment[];
+  viewing: { arms: Watched[]; note: string };
+}

@@ -1,6 +1,7 @@
 /** The API's verbs for changes: releases, flags, the audit log. What they mean is the server's OpenAPI. */
-import type { AuditLine, Flag, Release } from './change-types';
+import type { AuditLine, Experiment, ExperimentResults, Flag, Release } from './change-types';
 import { call } from './http';
+import type { TrialPage, TrialRecord } from './trial-types';
 
 const part = encodeURIComponent;
 
@@ -34,6 +35,12 @@ export const flags = {
       },
     });
   },
+  /** Make a variant the default once viewers have shown that it does no harm. */
+  attempt: (flag: Flag, variant: string, because: string) =>
+    call<Experiment>(`/flags/${part(flag.key)}/try`, {
+      method: 'POST',
+      json: { value: flag.variants[variant], variant, because },
+    }),
 };
 
 export const audit = {
@@ -42,4 +49,19 @@ export const audit = {
       `/audit?limit=100${before === null ? '' : `&before=${part(before)}`}`,
       { signal },
     ),
+};
+
+export const trials = {
+  all: (signal?: AbortSignal) => call<{ trials: TrialRecord[] }>('/trials', { signal }),
+  read: (id: string, signal?: AbortSignal) => call<TrialPage>(`/trials/${part(id)}`, { signal }),
+  stop: (id: string, because: string) =>
+    call<unknown>(`/trials/${part(id)}/stop`, { method: 'POST', json: { because } }),
+};
+
+export const experiments = {
+  all: (signal?: AbortSignal) => call<{ experiments: Experiment[] }>('/experiments', { signal }),
+  read: (name: string, signal?: AbortSignal) =>
+    call<ExperimentResults>(`/experiments/${part(name)}`, { signal }),
+  stop: (name: string, because: string) =>
+    call<unknown>(`/experiments/${part(name)}/stop`, { method: 'POST', json: { because } }),
 };

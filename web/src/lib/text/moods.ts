@@ -4,6 +4,10 @@ export type Mood = 'well' | 'rising' | 'leaving' | 'dead' | 'gone';
 
 const MOODS: Record<string, Mood> = {
   promoted: 'well',
+  won: 'well',
+  testing: 'rising',
+  'rolling out': 'rising',
+  ended: 'gone',
   serving: 'well',
   on: 'well',
   running: 'rising',
