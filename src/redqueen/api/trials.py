@@ -16,7 +16,10 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from redqueen.accounts.model import Identity
 from redqueen.api.audit import noted
 from redqueen.api.services import Services
+from redqueen.errors import InvalidInput
 from redqueen.trials.collecting import Gap
+from redqueen.trials.model import MetricPlan, Subject, Trial, TrialArm
+from redqueen.trials.power import Forecast
 from redqueen.trials.records import Trace, TrialRecord
 from redqueen.trials.service import NoiseShown, Replay
 
@@ -43,6 +46,21 @@ class StopWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a trial shall end."""
 
     because: str = ""
+
+
+class PowerWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A trial that is thought of; absent fields are as usual."""
+
+    subject: Subject = Subject.RELEASE
+    target: str = ""
+    """The service or the flag."""
+    metrics: tuple[MetricPlan, ...] = ()
+    steps: tuple[float, ...] = (0.05, 0.25, 0.5)
+    step_s: float = 60.0
+    horizon_s: float = 3600.0
+    alpha: float = 0.05
+    per_minute: float | None = None
+    """Eligible plays (of a service without players, requests) a minute; absent: those of the last hour."""
 
 
 @get("/trials", opt=_OWNER, operation_id="listTrials", tags=["trials"])
@@ -81,4 +99,27 @@ async def replay(trial_id: FromPath[str], services: NamedDependency[Services]) -
     return await services.trials.replay(trial_id)
 
 
-ROUTES = [every, one, stop, replay]
+@post("/trials/power", status_code=200, opt=_OWNER, operation_id="tellPower", tags=["trials"])
+async def power(data: JSONBody[PowerWish], services: NamedDependency[Services]) -> Forecast:
+    """Tell before its start what a trial could see, and what would do where that is little."""
+    if data.per_minute is not None and not 0 < data.per_minute <= 1e7:
+        raise InvalidInput("trial.power", f"per_minute = {data.per_minute:g}", hint="Give a number above 0")
+    thought_of = Trial(
+        id="thought-of",
+        subject=data.subject,
+        target=data.target,
+        owner="",
+        because="",
+        salt="",
+        layer="",
+        treatments=(TrialArm("treatment"),),
+        metrics=data.metrics,
+        steps=data.steps,
+        step_s=data.step_s,
+        horizon_s=data.horizon_s,
+        alpha=data.alpha,
+    )
+    return await services.trials.power(thought_of, data.per_minute)
+
+
+ROUTES = [every, one, stop, replay, power]

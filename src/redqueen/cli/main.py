@@ -44,6 +44,7 @@ VERBS: Final = {
     "releases": Verb("redqueen.cli.releases", "releases", "List what was shipped and what became of it."),
     "flag": Verb("redqueen.cli.flag", "flag", "Look at flags, change them, or try a change first."),
     "experiment": Verb("redqueen.cli.experiment", "experiment", "Test variants of a flag on viewers."),
+    "trial": Verb("redqueen.cli.trial", "trial", "See what is tried on viewers, and what they say."),
     "logs": Verb("redqueen.cli.logs", "logs", "Show what the nodes have logged."),
     "token": Verb("redqueen.cli.token", "token", "Print the token of an owner of names in the registries."),
     "doctor": Verb("redqueen.cli.doctor", "doctor", "Check what this machine offers."),

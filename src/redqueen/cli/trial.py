@@ -146,6 +146,46 @@ def replay(trial_id: str, data_dir: Path, as_json: bool) -> None:
     click.get_current_context().exit(0 if found.same_life and found.same_evidence else 1)
 
 
+@trial.command()
+@click.argument("target", metavar="[SERVICE]", default="")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="What is judged [default: as for a release].")
+@click.option("--share", type=click.FloatRange(0, 0.95, min_open=True), default=0.5, help="Of the viewers, at most.")
+@click.option("--minutes", type=click.FloatRange(1, 100_000), default=60.0, help="How long it may take.")
+@click.option("--per-minute", type=click.FloatRange(0, 1e7, min_open=True), help="Plays [default: the last hour's].")
+@data_option
+@json_option
+def power(
+    target: str,
+    metrics: tuple[str, ...],
+    share: float,
+    minutes: float,
+    per_minute: float | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Tell before a trial what it could see: with which chance harm is proven, and harmlessness.
+
+    \b
+    Example:
+      redqueen trial power shop --minutes 30
+      redqueen trial power api --metric start_failures --per-minute 30 --share 0.25
+    """
+    wish = {
+        "target": target,
+        "metrics": [{"name": name} for name in metrics],
+        "steps": [share],
+        "step_s": min(60.0, 60.0 * minutes),
+        "horizon_s": 60.0 * minutes,
+        "per_minute": per_minute,
+    }
+    with ApiClient.local(data_dir, timeout_s=120.0) as api:
+        answer = api.post("/trials/power", wish, again=True)
+    if as_json:
+        show_json(answer)
+    else:
+        say(printable(answer["sentence"]))
+
+
 def _more(record: TrialNow) -> list[str]:
     """Tell what the live picture leaves out."""
     told = [f"  {printable(text)}" for text in record.notes]

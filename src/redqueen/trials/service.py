@@ -20,7 +20,7 @@ from redqueen.errors import Broken, Conflict, InvalidInput, NotFound, Unavailabl
 from redqueen.events import Emit, discard
 from redqueen.stats.dispersion import Noise
 from redqueen.store.ports import Records
-from redqueen.trials import arming, hour, judging, layers, learning, lifecycle
+from redqueen.trials import arming, hour, judging, layers, learning, lifecycle, planning, power
 from redqueen.trials.armed_rows import ArmedRows, disarm
 from redqueen.trials.collecting import Gap
 from redqueen.trials.happenings import tell
@@ -32,6 +32,7 @@ from redqueen.trials.life import Event, Problem, Stop
 from redqueen.trials.model import Trial
 from redqueen.trials.permanent import is_permanent
 from redqueen.trials.ports import Sources
+from redqueen.trials.power import Forecast
 from redqueen.trials.records import Trace, TrialRecord, shown
 
 _PAGE: Final = 50
@@ -178,6 +179,16 @@ class Trials:
     async def today(self, service: str = "") -> History:
         """Return how players, and a service's requests, fared in the last hour: what power is told from."""
         return hour.today((await learning.kept(self._records))[1], service)
+
+    async def power(self, trial: Trial, per_minute: float | None = None) -> Forecast:
+        """Tell what a trial could see at `per_minute` units (None: as in the last hour). Raises InvalidInput."""
+        today = await self.today(trial.target)
+        measures = planning.planned(arming.checked(trial), today)
+        if per_minute is None:
+            units = today.sessions if measures.by_sessions else today.requests
+            per_minute = 60.0 * units / max(1, today.seconds)
+        # A second of a core: beside the event loop.
+        return await anyio.to_thread.run_sync(power.forecast, trial, measures, today, per_minute)
 
     async def replay(self, trial_id: str) -> Replay:
         """Judge a trial's log again from its beginning, and tell whether the same came of it. Raises NotFound."""
