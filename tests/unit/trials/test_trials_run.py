@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from trial_rig import Rig, harmed, release
 
 from redqueen.errors import Conflict, InvalidInput, NotFound
 from redqueen.events import Event
@@ -12,6 +11,7 @@ from redqueen.store.audit import Audit
 from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.ports import Put, Record
 from redqueen.testing.clock import VirtualClock
+from redqueen.testing.trials import Rig, harmed, release
 from redqueen.trials.happenings import FalseAlarm, TelemetryMissing, TrialMoved, TrialWaits
 from redqueen.trials.ledger import Head, Ledger
 from redqueen.trials.model import MetricPlan, Status, Subject, Trial, TrialArm

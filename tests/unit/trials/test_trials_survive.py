@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import anyio
 import pytest
-from trial_rig import Rig, harmed, release
 
 from redqueen.errors import RedQueenError, Unavailable
 from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.ports import Delete, Put, Record
 from redqueen.testing.clock import VirtualClock
+from redqueen.testing.trials import Rig, harmed, release
 from redqueen.trials import stretches
 from redqueen.trials.ledger import Head, Judged, Ledger
 from redqueen.trials.records import unpacked_look

@@ -1,4 +1,9 @@
-"""A region of doubles for trials: viewers who play by what is armed, nodes that tell of it, a clock by hand."""
+"""A region of doubles for trials: viewers who play by what is armed, nodes that tell of it, a clock by hand.
+
+`Rig` puts them around one store and any number of leaders; each `second` viewers play, time passes,
+and a leader takes a turn. What viewers suffer is a function of their arms. Seeded, so that a test
+sees the same viewers each time. Enter at `Rig` and `release`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from redqueen.telemetry.model import LATENCY_BOUNDS_MS, FigureBin, SessionRow
 from redqueen.testing.clock import VirtualClock
 from redqueen.trials.assignment import Assigner
 from redqueen.trials.following import ArmedTrials
-from redqueen.trials.model import CONTROL, MetricPlan, Subject, Trial, TrialArm, Viewer
+from redqueen.trials.model import MetricPlan, Subject, Trial, TrialArm, Viewer
 from redqueen.trials.ports import Answers
 from redqueen.trials.service import Trials
 
@@ -74,7 +79,10 @@ class Rig:
 
     def leader(self) -> Trials:
         """Give another leader over the same store."""
-        return Trials(self.records, self.clock, self.events.append, self.nodes, ("a", "b"))
+        return Trials(self.records, self.clock, self._hear, self.nodes, ("a", "b"))
+
+    def _hear(self, event: Event) -> None:
+        self.events.append(event)
 
     async def second(self) -> None:
         """Let viewers play for a second by what nodes last read, then the leader take a turn."""
@@ -125,6 +133,3 @@ class Rig:
 def harmed(arm: str, chance: float, usual: float = 0.01) -> Harm:
     """Give plays that fail more often in one arm of whatever release they are in."""
     return lambda arms: chance if arm in {name for trial, name in arms.items() if trial.startswith("shop")} else usual
-
-
-__all__ = ["CONTROL", "Nodes", "Rig", "harmed", "release"]
