@@ -22,6 +22,7 @@ from redqueen.api.audit import noted
 from redqueen.api.intake import ConnectionCut
 from redqueen.api.schemas import moment
 from redqueen.api.services import Services
+from redqueen.delivery.groups import route_changes
 from redqueen.delivery.model import Artifact, Phase, Provenance, ReleaseRecord
 from redqueen.errors import InvalidInput, NotFound, RedQueenError, Unavailable
 
@@ -46,6 +47,13 @@ class ChangeCard(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class RouteCard(msgspec.Struct, frozen=True, kw_only=True):
+    """A path whose routes become others with the promotion: `added`, `changed` or `removed`."""
+
+    path: str
+    change: str
+
+
 class ReleaseCard(msgspec.Struct, frozen=True, kw_only=True):
     """A release: what was shipped, how far it is and why."""
 
@@ -68,6 +76,7 @@ class ReleaseCard(msgspec.Struct, frozen=True, kw_only=True):
     """Promoted: until when the version before it can take over at once."""
     undoable: bool
     """Whether a rollback of the service would be one of this release, if it is the newest."""
+    routes: list[RouteCard]
     artifact: ArtifactCard
     provenance: Provenance
     history: list[ChangeCard]
@@ -200,6 +209,10 @@ def card(record: ReleaseRecord) -> ReleaseCard:
         settled=state.settled,
         warm_until=moment(state.warm_until_s) if state.warm_until_s and state.phase is Phase.PROMOTED else None,
         undoable=not state.phase.ended or (state.phase is Phase.PROMOTED and state.previous is not None),
+        routes=[
+            RouteCard(path=path, change=change)
+            for path, change in (route_changes(state.previous, release.build) if state.previous else ())
+        ],
         artifact=_artifact(release.artifact),
         provenance=release.provenance,
         history=[

@@ -47,6 +47,13 @@ class Origin(msgspec.Struct, frozen=True):
         return self.commit[:12] + ("+" if self.clean is False else "")
 
 
+class RouteNow(msgspec.Struct, frozen=True):
+    """A path whose routes become others with the promotion."""
+
+    path: str
+    change: str
+
+
 class ReleaseNow(msgspec.Struct, frozen=True):
     """A release as the API tells of it."""
 
@@ -63,6 +70,7 @@ class ReleaseNow(msgspec.Struct, frozen=True):
     why: str = ""
     warm_until: datetime | None = None
     provenance: Origin = Origin()
+    routes: tuple[RouteNow, ...] = ()
 
     @classmethod
     def of(cls, answer: Any) -> Self:
@@ -100,6 +108,9 @@ def tell(release: ReleaseNow, *, as_json: bool) -> None:
     if release.warm_until is not None:
         text += f" The version before it stays warm until {release.warm_until.astimezone():%H:%M:%S}."
     say(text)
+    if release.phase is Phase.STARTING and release.routes:
+        routes = ", ".join(f"{printable(route.path)} ({route.change})" for route in release.routes)
+        note(f"routes of these paths become others when it is promoted: {routes}")
 
 
 class Watched:

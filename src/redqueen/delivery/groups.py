@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from typing import Any
 
 import msgspec
 
@@ -45,6 +46,27 @@ def release_of(build: Build) -> str:
 def unrouted(build: Build) -> Build:
     """Return the same build before any route leads to it."""
     return build if build.file is None else Build(file=msgspec.structs.replace(build.file, routes=[]))
+
+
+def route_changes(before: Build, after: Build) -> list[tuple[str, str]]:
+    """Return the paths whose routes are `added`, `changed` or `removed`, by path.
+
+    They are so for everybody from the promotion on and back again with a rollback. While it is tried, today's
+    routes hold for the canary's viewers too: a path that today belongs to another service (or to the web app)
+    cannot be taken from it for some of its viewers without putting that service under the trial as well.
+    """
+    old, new = _routes(before), _routes(after)
+    found = [(path, "added") for path in new.keys() - old.keys()]
+    found += [(path, "removed") for path in old.keys() - new.keys()]
+    found += [(path, "changed") for path in old.keys() & new.keys() if old[path] != new[path]]
+    return sorted(found)
+
+
+def _routes(build: Build) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for route in build.file.routes if build.file else []:
+        found.setdefault(str(route.get("path", "/")), []).append(route)
+    return found
 
 
 def group_file(name: str, build: Build, count: int, owner: str) -> ServiceFile:

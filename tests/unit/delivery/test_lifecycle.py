@@ -11,7 +11,7 @@ import pytest
 from redqueen.delivery import acting
 from redqueen.delivery.acting import Command, Nodes, Observation, TrialSeen
 from redqueen.delivery.duties import LET_GO_S
-from redqueen.delivery.groups import build_of, unrouted
+from redqueen.delivery.groups import build_of, route_changes, unrouted
 from redqueen.delivery.lifecycle import ahead_of, due, step
 from redqueen.delivery.manifest import Manifest
 from redqueen.delivery.model import Artifact, Ask, Build, Order, Part, Phase, Release, ReleaseRecord, State
@@ -354,3 +354,14 @@ def test_a_release_of_the_regions_own_api_is_compared_with_the_edition_that_runs
         acting.StartGroup("api--r1-canary", build, 1),
         acting.StartGroup("api--r1-baseline", Build(), 1),
     )
+
+
+def test_routes_that_become_others_are_told_and_wait_for_the_promotion() -> None:
+    routes = [{"path": "/shop", "timeout_s": 5.0}, {"path": "/cart"}]
+    after = build_of(msgspec.structs.replace(MANIFEST, routes=routes), "r2", "/releases/2")
+    assert route_changes(TODAY, after) == [("/cart", "added"), ("/shop", "changed")]
+    assert route_changes(after, TODAY) == [("/cart", "removed"), ("/shop", "changed")]
+    assert route_changes(TODAY, TODAY) == [] == route_changes(Build(), Build())
+    life = Life(ReleaseRecord(msgspec.structs.replace(released(2), build=after)))
+    asked = [*life.sees(SERVICE), *life.sees(TRIED), *life.sees(RUNNING)]
+    assert not any(isinstance(command, acting.DeclareService) for command in asked)
