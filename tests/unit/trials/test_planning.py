@@ -85,7 +85,7 @@ def test_without_a_history_declared_thresholds_stand_and_the_trial_says_so() -> 
 
 def test_latencys_thresholds_are_bounds_of_the_gateways_histogram() -> None:
     found = named(planned(trial("request_latency", subject=Subject.RELEASE), TODAY))["request_latency"]
-    assert found.thresholds == (5, 5, 5, 20, 20)
+    assert found.thresholds == (5, 5, 5, 30, 30)
     assert all(0.0 < floor < 1.0 for floor in found.floors)
 
 

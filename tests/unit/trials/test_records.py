@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -108,7 +109,7 @@ def test_a_trace_is_bounded_and_thins_evenly() -> None:
         trace = records.traced(trace, float(second), 0.05, {"on": reading})
     times = [point.at_s for point in trace.points]
     assert len(times) <= records.TRACED
-    assert len({round(b - a) for a, b in zip(times, times[1:], strict=False)}) <= 2
+    assert len({round(b - a) for a, b in pairwise(times)}) <= 2
     assert times[-1] > 4900
     assert records.traced(trace, times[-1] + 0.5, 0.05, {"on": reading}) is trace
     assert trace.rows[0] == ("on", "start_failures")
