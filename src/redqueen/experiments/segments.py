@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from redqueen.stats import families, judge
+from redqueen.stats.arrays import Counts
 from redqueen.stats.evidence import Evidence, begin
 from redqueen.stats.model import Harm, Kind, Look, Metric, MetricReading, Rules
 from redqueen.stats.plan import Plan, compile_plan
@@ -41,6 +42,7 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     """(events or sum, units)"""
     control: tuple[float, float]
     estimate: float | None
+    """None (as its bounds) while there is too little to tell."""
     low: float | None
     high: float | None
     difference: bool
@@ -88,7 +90,7 @@ def grown(plan: SegmentPlan, before: Evidence, looks: Iterable[Look]) -> Evidenc
     """Return the evidence after these looks of one treatment; looks of one split are one step."""
     for look in _joined(looks):
         bins = {
-            metric.name: look.bins[cut.metric]
+            metric.name: _there(look.bins[cut.metric], metric.strata)
             for metric, cut in zip(plan.plan.metrics, plan.cuts, strict=True)
             if cut.metric in look.bins
         }
@@ -102,6 +104,7 @@ def shown(plan: SegmentPlan, evidence: Mapping[str, Evidence], alpha: float) -> 
         (arm, cut, metric)
         for arm, state in evidence.items()
         for cut, metric in zip(plan.cuts, judge.judge(plan.plan, state).metrics, strict=True)
+        if metric.treatment[1] > 0 and metric.control[1] > 0
     ]
     if not read:
         return []
@@ -141,7 +144,12 @@ def _turned(metric: Metric) -> Metric:
 
 
 def _shown(arm: str, cut: _Cut, metric: MetricReading, stands_out: bool) -> Segment:
-    low, high = (value if np.isfinite(value) else None for value in (metric.low, metric.high))
+    fewest = min(metric.treatment[1], metric.control[1])
+    mean = metric.metric.kind is Kind.MEAN
+    told = not mean or fewest >= metric.rules.least_units
+    estimate, low, high = (
+        value if told and np.isfinite(value) else None for value in (metric.estimate, metric.low, metric.high)
+    )
     return Segment(
         arm=arm,
         metric=cut.metric,
@@ -150,13 +158,20 @@ def _shown(arm: str, cut: _Cut, metric: MetricReading, stands_out: bool) -> Segm
         direction=cut.direction,
         treatment=metric.treatment,
         control=metric.control,
-        estimate=metric.estimate if np.isfinite(metric.estimate) else None,
+        estimate=estimate,
         low=low,
         high=high,
-        difference=metric.metric.kind is Kind.MEAN,
+        difference=mean,
         log_e=metric.log_e_harm,
         stands_out=stands_out,
     )
+
+
+def _there(bins: Counts, strata: Sequence[int]) -> Counts:
+    """Return the bins of some strata, nothing elsewhere. [2, S, …]."""
+    kept = np.zeros_like(bins)
+    kept[:, list(strata)] = bins[:, list(strata)]
+    return kept
 
 
 def _joined(looks: Iterable[Look]) -> Sequence[Look]:

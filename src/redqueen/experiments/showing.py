@@ -102,7 +102,7 @@ class ExperimentDesk:
 
     async def viewing(self, shown: Shown) -> Viewing:
         """Return how long its viewers have watched so far."""
-        if shown.head is None:
+        if shown.head is None or not shown.head.life.started_s:
             return Viewing((), "the trial has not begun")
         until_s = shown.head.life.ended_s or self._clock.now()
         return await viewing(self._events, shown.head.trial.id, shown.head.life.started_s, until_s)
