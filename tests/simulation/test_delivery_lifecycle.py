@@ -57,6 +57,7 @@ class World:
     rows: dict[str, bytes] = field(default_factory=dict)
     loss: float = 0.0
     sick_releases: set[str] = field(default_factory=set)
+    waking: bool = False
     unpinned: dict[str, float] = field(default_factory=dict)
     late: list[tuple[float, acting.Command]] = field(default_factory=list)
     """What a leader that hangs has written down but not yet done."""
@@ -167,6 +168,8 @@ def check_nobody_is_sent_there(world: World, name: str) -> None:
     own = world.services.get(service)
     if name.endswith("-warm") and record.state.phase is Phase.ROLLED_BACK and own is not None:
         assert own.build != record.release.build, f"{name} leaves while the service still runs the release"
+        back = own.build == record.state.previous and any(one.phase is Phase.PROMOTED for one in record.state.history)
+        assert not back or world.waking or own.ready == own.count, f"{name} leaves before the old version is whole"
     if name.endswith("-warm") and service in world.unpinned:
         assert world.now >= world.unpinned[service] + LET_GO_S - 1e-6, f"{name} leaves before gateways let go"
 
@@ -196,8 +199,10 @@ def wake(world: World) -> None:
     """A leader that hung goes on before it learns that it leads no more."""
     woken = [command for when, command in world.late if when >= world.now and world.rng.random() < 0.5]
     world.late = [(when, command) for when, command in world.late if when >= world.now and command not in woken]
+    world.waking = True
     for command in woken:
         carry_out(world, command)
+    world.waking = False
 
 
 def check_step(world: World, record: ReleaseRecord, state: State) -> None:
