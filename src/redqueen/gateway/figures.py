@@ -95,7 +95,7 @@ def totals_in(answer: bytes) -> Totals:
 
 def _places(service: str, exposed: str) -> list[Place]:
     # What has no route of a service's (a refusal at the edge, a redirect) is nobody's.
-    if service == "-":
+    if service in ("", "-"):
         return []
     trial, _, rest = exposed.partition("/")
     whole = Place(service)

@@ -14,12 +14,12 @@ SHOP, CANARY = Place("my.shop_1"), Place("my.shop_1", "shop-r1", "canary")
 
 
 def answer(counts: dict[str, int], times: dict[str, list[int]] | None = None) -> bytes:
-    stats: list[object] = [{"name": f"rq.requests.service.{name}", "value": value} for name, value in counts.items()]
+    stats: list[object] = [{"name": f"rq.requests.of.{name}", "value": value} for name, value in counts.items()]
     if times is not None:
         bounds = (1000.0, 5000.0, 1e12)
         histograms = [
             {
-                "name": f"rq.time.service.{name}",
+                "name": f"rq.time.of.{name}",
                 "buckets": [
                     {"upper_bound": bound, "interval": 0, "cumulative": count}
                     for bound, count in zip(bounds, row, strict=True)
@@ -33,21 +33,23 @@ def answer(counts: dict[str, int], times: dict[str, list[int]] | None = None) ->
 
 FIRST = answer(
     {
-        "my.shop_1.arm..code.200": 6,
-        "my.shop_1.arm.-.code.200": 4,
-        "my.shop_1.arm.shop-r1/canary/first.code.200": 3,
-        "my.shop_1.arm.shop-r1/canary/again.code.503": 2,
-        "my.shop_1.arm.shop-r1/canary/again.code.0": 1,
-        "-.arm.-.code.404": 7,
+        "my.shop_1//200": 4,
+        "my.shop_1//404": 2,
+        "my.shop_1/-/200": 4,
+        "my.shop_1/shop-r1/canary/first/200": 3,
+        "my.shop_1/shop-r1/canary/again/503": 2,
+        "my.shop_1/shop-r1/canary/again/0": 1,
+        "-/-/404": 7,
+        "//404": 1,
     },
-    {"my.shop_1.arm.-": [4, 6, 0], "my.shop_1.arm.shop-r1/canary/first": [1, 1, 1], "-.arm.-": [7, 0, 0]},
+    {"my.shop_1/-": [4, 6, 0], "my.shop_1/shop-r1/canary/first": [1, 1, 1], "-/-": [7, 0, 0]},
 )
 
 
 def test_a_service_has_everything_and_each_arm_its_part():
     totals = totals_in(FIRST)
     assert totals.keys() == {SHOP, CANARY}
-    assert totals[SHOP].codes == {200: 13, 503: 2, 0: 1}
+    assert totals[SHOP].codes == {200: 11, 404: 2, 503: 2, 0: 1}
     assert totals[SHOP].latency == (5, 7, 1)
     assert totals[CANARY].codes == {200: 3, 503: 2, 0: 1}
     assert (totals[CANARY].first, totals[CANARY].latency) == (3, (1, 1, 1))
@@ -56,13 +58,14 @@ def test_a_service_has_everything_and_each_arm_its_part():
 def test_a_second_is_the_difference_of_two_looks():
     later = answer(
         {
-            "my.shop_1.arm.-.code.200": 10,
-            "my.shop_1.arm.shop-r1/canary/first.code.200": 5,
-            "my.shop_1.arm.shop-r1/canary/again.code.503": 6,
-            "my.shop_1.arm.shop-r1/canary/again.code.504": 1,
-            "my.shop_1.arm.shop-r1/canary/again.code.0": 1,
+            "my.shop_1/-/200": 8,
+            "my.shop_1//404": 2,
+            "my.shop_1/shop-r1/canary/first/200": 5,
+            "my.shop_1/shop-r1/canary/again/503": 6,
+            "my.shop_1/shop-r1/canary/again/504": 1,
+            "my.shop_1/shop-r1/canary/again/0": 1,
         },
-        {"my.shop_1.arm.-": [4, 6, 0], "my.shop_1.arm.shop-r1/canary/first": [1, 3, 1]},
+        {"my.shop_1/-": [4, 6, 0], "my.shop_1/shop-r1/canary/first": [1, 3, 1]},
     )
     found = {one.place: one for one in between(totals_in(FIRST), totals_in(later))}
     assert found[CANARY] == Figures(CANARY, requests=7, first=2, errors=5, latency=(0, 2, 0))
@@ -71,7 +74,7 @@ def test_a_second_is_the_difference_of_two_looks():
 
 
 def test_another_envoys_counters_are_taken_whole_and_never_below_nothing():
-    smaller = answer({"my.shop_1.arm.-.code.200": 4}, {"my.shop_1.arm.-": [1, 2, 0]})
+    smaller = answer({"my.shop_1/-/200": 4}, {"my.shop_1/-": [1, 2, 0]})
     [one] = between(totals_in(FIRST), totals_in(smaller))
     assert one == Figures(SHOP, 4, 0, 0, (1, 2, 0))
     [born] = between({}, totals_in(smaller))
