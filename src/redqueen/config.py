@@ -57,6 +57,13 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The port of HTTPS (TCP) and HTTP/3 (UDP)."""
 
 
+class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where traces go."""
+
+    otlp_url: str = ""
+    """An OpenTelemetry collector's address for OTLP over HTTP; empty: nothing is traced."""
+
+
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one region."""
 
@@ -73,6 +80,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timings: Timings = Timings()
     counts: Counts = Counts()
     objects: Objects = Objects()
+    telemetry: Telemetry = Telemetry()
     link_ttl_s: int = 21_600
     """Seconds that a playback link lives. Longer survives pauses, shorter limits sharing."""
 
@@ -112,7 +120,7 @@ def _first_wrong(region: Region) -> tuple[str, object, str] | None:
             return "zones", zone, "lower-case letters and digits, at most 8, first a letter"
     if region.timings.lease_s < 2 * region.timings.heartbeat_s:
         return "timings.lease_s", region.timings.lease_s, "at least two heartbeats"
-    wrong = _wrong_tls(region) or _wrong_public_url(region)
+    wrong = _wrong_tls(region) or _wrong_public_url(region) or _wrong_telemetry(region)
     if wrong is not None:
         return wrong
     for role, count in msgspec.to_builtins(region.counts).items():
@@ -128,6 +136,13 @@ def _wrong_tls(region: Region) -> tuple[str, object, str] | None:
         return f"tls.{missing}", "", "a path; certificate and key belong together"
     if not 0 < tls.port < 65536 or (tls.certificate and tls.port == region.port):
         return "tls.port", tls.port, "a port number, 1 to 65535, other than `port`"
+    return None
+
+
+def _wrong_telemetry(region: Region) -> tuple[str, object, str] | None:
+    url = region.telemetry.otlp_url
+    if url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        return "telemetry.otlp_url", url, "http:// or https://, a host, perhaps a port and a path"
     return None
 
 
