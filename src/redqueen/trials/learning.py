@@ -16,7 +16,7 @@ from redqueen.stats.dispersion import Noise
 from redqueen.store.ports import ABSENT, Put, Record, Records
 from redqueen.telemetry.model import FigureBin, SessionRow
 from redqueen.trials import hour, planning
-from redqueen.trials.collecting import KEPT_S, Taken
+from redqueen.trials.collecting import Taken
 from redqueen.trials.hour import Hour
 from redqueen.trials.measures import Measures
 from redqueen.trials.model import Trial
@@ -24,6 +24,7 @@ from redqueen.trials.model import Trial
 LEARNED: Final = "trials/learned"
 _HOUR: Final = "hour"
 _EVERY_S: Final = 60.0
+_LATEST_S: Final = 90
 
 
 class Learning:
@@ -43,7 +44,8 @@ class Learning:
         if self._read:
             return
         self._row, self.hour = await kept(self._records)
-        earliest = int(now_s) - KEPT_S // 2
+        # Trials wait for what the hour asks for: of a long absence the last minute or two are enough.
+        earliest = int(now_s) - _LATEST_S
         self.hour = msgspec.structs.replace(
             self.hour,
             sessions_until=max(self.hour.sessions_until, earliest),
