@@ -274,9 +274,9 @@ def disturb(world: World) -> None:
                 [Status.PROMOTED, Status.PROMOTED, Status.ROLLED_BACK, Status.INCONCLUSIVE, Status.STOPPED]
             )
             end_trial(world, rng.choice(running), verdict, "it was found so")
-    elif kind < 0.65:
-        order(world, rng.choice([Ask.ROLL_BACK, Ask.STOP]))
-    elif kind < 0.67 and world.services:
+    elif kind < 0.7:
+        order(world, rng.choice([Ask.ROLL_BACK, Ask.ROLL_BACK, Ask.STOP]))
+    elif kind < 0.72 and world.services:
         name = rng.choice(sorted(world.services))
         build = world.services[name].build
         assert build.file is not None
@@ -285,8 +285,9 @@ def disturb(world: World) -> None:
 
 def order(world: World, ask: Ask) -> None:
     records = world.records()
+    warm = [one for one in records if one.state.phase is Phase.PROMOTED and one.state.warm_until_s > world.now]
     if records:
-        record = world.rng.choice(records)
+        record = world.rng.choice(warm if warm and world.rng.random() < 0.7 else records)
         world.keep(ReleaseRecord(record.release, record.state, Order(ask, "ada", world.now)))
 
 
