@@ -11,8 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from redqueen.api.app import create_app
-from redqueen.api.telemetry import shortened
+from redqueen.api.edge import edge
 from redqueen.clock import SystemClock
 from redqueen.config import Region
 from redqueen.events import LogLines
@@ -40,7 +39,7 @@ async def run(port: int, folder: Path) -> None:
     services = make_services(Node(spec, Region(), SystemClock(), LogLines("api-a-1")))
     async with (
         services.telemetry.opened(),
-        serving(shortened(create_app(services), services), "127.0.0.1", port, linger_s=1.0),
+        serving(edge(services), "127.0.0.1", port, linger_s=1.0),
     ):
         print("ready", flush=True)
         await anyio.sleep_forever()

@@ -8,8 +8,7 @@ from pathlib import Path
 import anyio
 from api_region import OPERATOR, build
 
-from redqueen.api.app import create_app
-from redqueen.api.telemetry import shortened
+from redqueen.api.edge import edge
 from redqueen.clock import SystemClock
 from redqueen.serving import serving
 from redqueen.store.drivers.sqlite import SqliteRecords
@@ -21,7 +20,7 @@ async def main(folder: Path, port: int) -> None:
     region = build(folder, SqliteRecords.open(folder / "store.sqlite3", clock), clock)
     await region.services.accounts.ensure_operator_token(OPERATOR)
     async with region.services.telemetry.opened():
-        async with serving(shortened(create_app(region.services), region.services), "127.0.0.1", port, linger_s=1):
+        async with serving(edge(region.services), "127.0.0.1", port, linger_s=1):
             await anyio.sleep_forever()
 
 

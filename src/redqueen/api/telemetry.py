@@ -4,7 +4,7 @@ A grant needs an identity like every call; a beacon needs only its token, so tha
 a page that is already gone. Beacons skip the framework's machinery: they are the most frequent
 requests of all. What other nodes read (`/telemetry/v1/sessions`) is never answered to a request
 that came through a gateway. Enter at `ROUTES`, `OUTSIDE` and
-`shortened`.
+`take_beacon`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from litestar.datastructures import Cookie, State
 from litestar.di import NamedDependency
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.params import JSONBody, QueryParameter
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Scope, Send
 
 from redqueen.api import flag_values
 from redqueen.api.services import Services
@@ -163,19 +163,25 @@ async def sessions(
     return Response(services.telemetry.rows(since, until), media_type="application/msgpack")
 
 
-def inside_only(request: Request[Any, Any, State], *, machine: bool = False) -> Services:
-    """Return the services to one of the region's own nodes. Raises NotFound, Unauthorized.
-
-    With `machine`, whoever asks from this machine without a gateway between needs no token.
-    """
+def inside_only(request: Request[Any, Any, State]) -> Services:
+    """Return the services to one of the region's own nodes. Raises NotFound, Unauthorized."""
     services: Services = request.app.state["services"]
-    if "x-forwarded-for" in request.headers:
+    client = request.scope["client"]
+    speak_inside(services, dict(request.headers), client[0] if client else "")
+    return services
+
+
+def speak_inside(services: Services, headers: Mapping[str, str], peer: str, *, machine: bool = False) -> None:
+    """Let the region's own nodes speak; with `machine` whoever is on this machine, too. Raises NotFound, Unauthorized.
+
+    `headers` have lower-case names. What came through a gateway is from outside, whatever it carries.
+    """
+    if "x-forwarded-for" in headers:
         raise NotFound("request.not_found", "There is nothing at this address", hint="Begin at /")
-    here = request.scope["client"] is not None and request.scope["client"][0] in ("127.0.0.1", "::1")
-    caller = services.gate.caller(request.headers.get("authorization", ""), here=here)
-    if caller.commands or (machine and here and not caller.owner):
-        return services
-    raise Unauthorized("telemetry.inside", "This is for the region's own nodes", hint="Send the region's token")
+    here = peer in ("127.0.0.1", "::1")
+    caller = services.gate.caller(headers.get("authorization", ""), here=here)
+    if not caller.commands and not (machine and here and not caller.owner):
+        raise Unauthorized("telemetry.inside", "This is for the region's own nodes", hint="Send the region's token")
 
 
 async def take_beacon(services: Services, scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -199,18 +205,6 @@ async def take_beacon(services: Services, scope: HTTPScope, receive: Receive, se
 async def events(scope: Scope, receive: Receive, send: Send) -> None:
     """Take a beacon that did not come by the short way."""
     await take_beacon(scope["litestar_app"].state["services"], cast(HTTPScope, scope), receive, send)
-
-
-def shortened(app: ASGIApp, services: Services) -> ASGIApp:
-    """Return `app` with a short way for beacons: the framework's part of a request costs more than all of ours."""
-
-    async def front(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == EVENTS:
-            await take_beacon(services, scope, receive, send)
-        else:
-            await app(scope, receive, send)
-
-    return front
 
 
 @asgi(CMCD, copy_scope=False, is_mount=False)

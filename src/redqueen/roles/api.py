@@ -5,10 +5,9 @@ from __future__ import annotations
 import anyio
 
 from redqueen.accounts.service import Accounts
-from redqueen.api.app import create_app
 from redqueen.api.artifact_intake import ArtifactIntake
+from redqueen.api.edge import edge
 from redqueen.api.services import Place, Services
-from redqueen.api.telemetry import shortened
 from redqueen.delivery.artifacts import Artifacts
 from redqueen.experiments.desk import FlagDesk
 from redqueen.experiments.showing import ExperimentDesk
@@ -22,7 +21,7 @@ from redqueen.roles.experiments import make_experiments
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.roles.service_desk import ServiceDesk
-from redqueen.roles.telemetry import make_lake, make_telemetry
+from redqueen.roles.telemetry import make_lake, make_telemetry, traced
 from redqueen.roles.web_app import app_of
 from redqueen.serving import serving
 from redqueen.store.audit import Audit
@@ -34,14 +33,15 @@ _LINGER_S = 1.0
 
 async def serve_api(node: Node) -> None:
     """Answer requests until the node is stopping and gateways have let go."""
-    spec, services = node.spec, make_services(node)
-    async with anyio.create_task_group() as group:
-        group.start_soon(services.armed.follow)
-        async with services.telemetry.opened():
-            async with serving(shortened(create_app(services), services), spec.host, spec.port, linger_s=_LINGER_S):
-                async with node.registered(port=spec.port) as registrar:
-                    await node.drained(registrar)
-        group.cancel_scope.cancel()
+    with traced(node) as tracing:
+        spec, services = node.spec, make_services(node)
+        async with anyio.create_task_group() as group:
+            group.start_soon(services.armed.follow)
+            async with services.telemetry.opened():
+                async with serving(edge(services, tracing), spec.host, spec.port, linger_s=_LINGER_S):
+                    async with node.registered(port=spec.port) as registrar:
+                        await node.drained(registrar)
+            group.cancel_scope.cancel()
 
 
 def make_services(node: Node) -> Services:

@@ -2,12 +2,16 @@
 
 Only trials in which nothing is changed have every play: whether a change was felt is told by the
 gateway (releases) and by the flags (what a page, a player or a program reads). Enter at
-`make_telemetry` and `make_lake`.
+`make_telemetry`, `make_lake` and `traced`.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redqueen.fleet.datadir import registry_key
 from redqueen.roles.node import Node
@@ -18,6 +22,9 @@ from redqueen.telemetry.service import Telemetry
 from redqueen.trials.assignment import Assigner
 from redqueen.trials.following import ArmedTrials
 from redqueen.trials.model import Armed, Subject, Viewer
+
+if TYPE_CHECKING:
+    from redqueen.api.tracing import Tracing  # loads OpenTelemetry, which most regions do not use
 
 
 class EveryPlaysTrials:
@@ -44,6 +51,23 @@ def make_telemetry(node: Node, armed: ArmedTrials) -> Telemetry:
     return Telemetry(
         data / "telemetry", spec.node_id, secret, make_lake(node), EveryPlaysTrials(armed), node.clock, node.emit
     )
+
+
+@contextlib.contextmanager
+def traced(node: Node) -> Generator[Tracing | None]:
+    """Trace what the node does and asks of its store, where the settings name a collector; None where they do not."""
+    url, spec = node.region.telemetry.otlp_url, node.spec
+    if not url:
+        yield None
+        return
+    from redqueen.api.tracing import Tracing
+
+    tracing = Tracing.exporting(url, service=spec.service, release=spec.version, zone=spec.zone, node=spec.node_id)
+    node.stores = replace(node.stores, records=tracing.records(node.stores.records))
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 def make_lake(node: Node) -> Lake:
