@@ -32,7 +32,7 @@ from redqueen.delivery.model import Build, Release
 from redqueen.delivery.observing import group_nodes, own_nodes
 from redqueen.delivery.ports import DeliveryPorts, Size
 from redqueen.fleet.declared import Wishes
-from redqueen.fleet.model import NodeView
+from redqueen.fleet.model import Edition, NodeView
 
 REGION: Final = "redqueen"
 """Who acts when no person asked."""
@@ -82,7 +82,7 @@ class Executor:
         match command:
             case StartGroup(name, build, count):
                 await self._ready(build)
-                await ports.fleet.declare(group_file(name, build, count, release.manifest.owner), build.edition)
+                await ports.fleet.declare(group_file(name, build, count, release.manifest.owner), _edition(build))
             case DeclareService(service, build):
                 await self._ready(build)
                 await self._declare(service, build)
@@ -110,6 +110,11 @@ class Executor:
     async def _ready(self, build: Build) -> None:
         for digest in digests_of(build):
             await self._ports.folders.unpacked(digest)
+
+
+def _edition(build: Build) -> Edition | None:
+    """Return what a group of our own role runs: as installed is an edition too; None for a declared service."""
+    return Edition("") if build == Build() else build.edition
 
 
 def digests_of(build: Build) -> list[str]:

@@ -74,12 +74,15 @@ def desired(region: Region, version: str, wishes: Wishes | None = None) -> tuple
             [replace(whole, zone=zone, count=zones.count(zone)) for zone in region.zones if zone in zones]
         )
     for wish in wishes.services:
-        shares += declared(wish, region.zones)
+        shares += declared(wish, region.zones, version)
     return tuple(shares)
 
 
-def declared(wish: Wish, zones: Sequence[str]) -> list[Share]:
-    """Return the shares of one declared service: the same in each zone, or its count spread over them."""
+def declared(wish: Wish, zones: Sequence[str], installed: str = "") -> list[Share]:
+    """Return the shares of one declared service or group: the same in each zone, or its count spread over them.
+
+    `installed` is the version of a group of our own role that runs no other edition.
+    """
     file = wish.file
     if file.count is None:
         placed = [zone for zone in zones for _ in range(file.count_per_zone or 1)]
@@ -88,7 +91,9 @@ def declared(wish: Wish, zones: Sequence[str]) -> list[Share]:
         placed = _spread(zones, file.count, first=zlib.crc32(_seed(file.name)) % len(zones))
     whole = Share(Role.SERVICE, file.name, file.version, "", 0, file.program, wish.revision)
     if wish.edition is not None:
-        whole = replace(whole, role=Role.API, version=wish.edition.version, program=None, edition=wish.edition)
+        whole = replace(
+            whole, role=Role.API, version=wish.edition.version or installed, program=None, edition=wish.edition
+        )
     return _with_spare([replace(whole, zone=zone, count=placed.count(zone)) for zone in zones if zone in placed])
 
 

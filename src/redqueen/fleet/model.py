@@ -63,8 +63,8 @@ class Program:
 class Edition:
     """A version of one of the region's own roles other than the installed one; folders absolute.
 
-    `code` is a folder that holds the package `redqueen`, `web` one with the built web app; an empty
-    one is as installed.
+    `code` is a folder that holds the package `redqueen`, `web` one with the built web app; what is
+    empty is as installed, the version too.
     """
 
     version: str

@@ -11,19 +11,23 @@ import contextlib
 import os
 import shutil
 import stat
+import sys
 import uuid
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+import anyio
 from anyio import to_thread
 
+from redqueen import processes
 from redqueen.clock import Clock
 from redqueen.delivery.artifact import unpack
 from redqueen.delivery.artifacts import Artifacts
 from redqueen.errors import Unavailable
 
 YOUNG_S: Final = 600.0
+_COMPILE_S: Final = 60.0
 _READ_ONLY: Final = ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 
 
@@ -38,9 +42,19 @@ class ReleaseFolders:
     async def unpacked(self, digest: str) -> Path:
         """Return the folder of an artifact, unpacked whole and read-only. Raises NotFound, InvalidInput, Exhausted."""
         folder = self._root / digest
-        if not folder.is_dir():
+        if folder.is_dir():
+            return folder
+        fresh = self._root / f".{digest[:12]}.{uuid.uuid4().hex}"
+        try:
             async with self._artifacts.packed(digest) as packed:
-                await to_thread.run_sync(_unpack, packed, folder)
+                await to_thread.run_sync(unpack, packed, fresh)
+            await _compile(fresh)
+            await to_thread.run_sync(_settle, fresh, folder)
+        except OSError as error:
+            raise Unavailable("release.unpack", f"{digest[:12]} cannot be unpacked", why=str(error)) from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(_remove, fresh)
         return folder
 
     async def keep_only(self, digests: Collection[str]) -> None:
@@ -48,21 +62,30 @@ class ReleaseFolders:
         await to_thread.run_sync(_sweep, self._root, frozenset(digests), self._clock.now() - YOUNG_S)
 
 
-def _unpack(packed: Path, folder: Path) -> None:
-    fresh = folder.with_name(f".{folder.name[:12]}.{uuid.uuid4().hex}")
+async def _compile(folder: Path) -> None:
+    """Compile our own package: nodes that start without it, from a folder they cannot write to, take seconds longer."""
+    if not await to_thread.run_sync(_has_our_package, folder):
+        return
+    # By hash, unchecked: the folder never changes, and its files' times say nothing.
+    argv = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(folder)]
+    python = (Path(sys.base_prefix), Path(sys.prefix))
+    limits = processes.Confinement(read=python, write=(folder,), memory_bytes=1 << 30, niceness=0)
+    with contextlib.suppress(Unavailable):  # a node compiles what is missing itself
+        await processes.run(argv, timeout_s=_COMPILE_S, limits=limits)
+
+
+def _has_our_package(folder: Path) -> bool:
+    return any(folder.glob("**/redqueen/roles/api.py"))
+
+
+def _settle(fresh: Path, folder: Path) -> None:
+    _protect(fresh)
     try:
-        unpack(packed, fresh)
-        _protect(fresh)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # if it is, another was faster, with the same bytes
-                raise
-        os.chmod(folder, os.stat(folder).st_mode & _READ_ONLY)
-    except OSError as error:
-        raise Unavailable("release.unpack", f"{folder.name[:12]} cannot be unpacked", why=str(error)) from error
-    finally:
-        _remove(fresh)
+        fresh.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # if it is, another was faster, with the same bytes
+            raise
+    os.chmod(folder, os.stat(folder).st_mode & _READ_ONLY)
 
 
 def _protect(folder: Path) -> None:
