@@ -31,7 +31,7 @@ ENOUGH = 0.8
 UNKNOWN = 0.01
 """Share of affected units that is assumed where today shows none."""
 WIDER = (0.1, 0.25, 0.5)
-SLACK = 1.7
+SLACK = 2.1
 LOOKS = 30
 _RUNS = 100
 

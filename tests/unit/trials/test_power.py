@@ -22,10 +22,10 @@ def test_much_traffic_sees_both_harm_and_its_absence() -> None:
 
 
 def test_a_thin_slice_is_told_the_wider_one_that_would_do() -> None:
-    seen = told(300.0, steps=(0.02,))
+    seen = told(400.0, steps=(0.02,))
     assert seen.chances[0].harm < 0.8
     assert seen.chances[0].advice == "widen the slice to 10%"
-    assert told(300.0, steps=(0.1,)).chances[0].harm > 0.7
+    assert told(400.0, steps=(0.1,)).chances[0].harm > 0.7
 
 
 def test_little_traffic_is_told_what_would_do() -> None:
