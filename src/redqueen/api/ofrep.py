@@ -8,6 +8,7 @@ protocol's form, not the API's. Enter at `ROUTES`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -117,14 +118,22 @@ def _readable(evaluator: Evaluator, key: str, asker: Asker) -> Evaluation | None
 async def _asker(request: _AppRequest, services: Services) -> Asker:
     # Who asks is found out before what they sent is read.
     client = await _client(request, services)
-    viewer = None if client else await verified_viewer(request, services)
+    viewer = None if client or _foreign(request) else await verified_viewer(request, services)
     if client is None and viewer is None:
         raise _Unauthorized
+    wait_s = services.flags.rates.wait_s(f"client {client}" if client else f"viewer {viewer:016x}")
+    if wait_s:
+        raise _TooManyError(wait_s)
     context = ofrep.read_context(await request.body())
     if viewer is not None:
         own = viewer_context(request, viewer, context)
         return Asker(f"viewer {viewer:016x}", own, viewer_in(own, viewer), browser=True)
     return await _told(services, f"client {client}", context)
+
+
+def _foreign(request: _AppRequest) -> bool:
+    """Tell whether another site's page asks: it must not make this region's viewer feel anything."""
+    return request.headers.get("sec-fetch-site", "same-origin") in ("cross-site", "same-site")
 
 
 async def _told(services: Services, holder: str, context: Mapping[str, Any]) -> Asker:
@@ -164,6 +173,18 @@ class _NobodyError(Exception):
 
 
 _Unauthorized: Final = _NobodyError()
+
+
+class _TooManyError(Exception):
+    """More evaluations were asked for than one program or one viewer may."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(wait_s)
+        self.wait_s = wait_s
+
+
+def _too_many(_: _AppRequest, error: _TooManyError) -> Response[Failure]:
+    return _later("more evaluations were asked for than one reader may", math.ceil(error.wait_s))
 
 
 def _refused(request: _AppRequest, error: Refusal) -> Response[Failure]:
@@ -208,6 +229,7 @@ def _services(request: _AppRequest) -> Services:
 _HANDLERS: Final[Mapping[Any, Any]] = {
     Refusal: _refused,
     _NobodyError: _nobody,
+    _TooManyError: _too_many,
     RedQueenError: _ours,
     HTTPException: _litestars,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from redqueen.clock import Clock
 from redqueen.events import Emit, discard
 from redqueen.experiments.access import FlagAccess
+from redqueen.experiments.rates import Rates
 from redqueen.experiments.service import FlagBook, Flags
 from redqueen.experiments.streams import Streams
 from redqueen.experiments.values import FlagValues
@@ -23,10 +24,11 @@ class FlagDesk:
     values: FlagValues
     access: FlagAccess
     streams: Streams
+    rates: Rates
 
     @classmethod
     def over(cls, records: Records, clock: Clock, audit: Audit, armed: ArmedTrials, emit: Emit = discard) -> FlagDesk:
         """Put them together; `armed` are the trials that the node follows."""
         values = FlagValues(FlagBook(records, clock, emit), lambda: armed.armed, armed.read)
         access = FlagAccess(records, clock, audit)
-        return cls(Flags(records, clock, audit), values, access, Streams(values, clock))
+        return cls(Flags(records, clock, audit), values, access, Streams(values, clock), Rates(clock))

@@ -84,6 +84,7 @@ class Experiments:
         self._trials = trials
         self.results = Results(records)
         self._follow_at_s: dict[str, float] = {}
+        self._founded = False
 
     async def start(self, experiment: Experiment, by: str) -> ExperimentRow:
         """Begin an experiment. Raises InvalidInput, NotFound, and Conflict for a name or a flag in use."""
@@ -132,7 +133,9 @@ class Experiments:
 
     async def turn(self) -> None:
         """Do what is due: the leader calls it over and over."""
-        await self._flags.ensure_own()
+        if not self._founded:
+            await self._flags.ensure_own()
+            self._founded = True
         for marker in await self._records.scan(RUNNING):
             found = await self._records.get(EXPERIMENTS, marker.clustering)
             if found is not None and not _row(found).phase.over:
