@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
@@ -21,6 +22,7 @@ from redqueen.roles.delivery import make_delivery
 from redqueen.roles.experiments import make_experiments
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
+from redqueen.roles.telemetry import COMPACT_EVERY_S, compacted, make_lake
 from redqueen.store.leases import Leases
 from redqueen.store.model import Lease
 
@@ -70,6 +72,7 @@ def make_loops(node: Node, sources: NodeSources) -> Loops:
         "uploads.expire": (600.0, product.uploads.expire),
         "delivery": (EVERY_S, delivery.turn),
         "experiments": (experiments.EVERY_S, make_experiments(node).turn),
+        "telemetry.compact": (COMPACT_EVERY_S, partial(compacted, node, make_lake(node))),
         "trials": (_JUDGE_S, make_trials(node, sources).turn),
     }
 

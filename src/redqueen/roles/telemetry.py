@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from redqueen.fleet.datadir import registry_key
 from redqueen.roles.node import Node
@@ -25,6 +25,9 @@ from redqueen.trials.model import Armed, Subject, Viewer
 
 if TYPE_CHECKING:
     from redqueen.api.tracing import Tracing  # loads OpenTelemetry, which most regions do not use
+
+
+COMPACT_EVERY_S: Final = 3600.0
 
 
 class EveryPlaysTrials:
@@ -73,6 +76,11 @@ def traced(node: Node) -> Generator[Tracing | None]:
 def make_lake(node: Node) -> Lake:
     """Give the region's events in its object store."""
     return Lake(node.stores.objects, scratch_of(node.spec.data_path))
+
+
+async def compacted(node: Node, lake: Lake) -> None:
+    """Make one file of each hour of events that is over; the leader's turn."""
+    await lake.compact(node.clock.now())
 
 
 def scratch_of(data: Path) -> Path:
