@@ -21,10 +21,11 @@ def default_routes() -> tuple[Route, ...]:
         Route("/api/v1/titles/*/playback", "api", PLAYBACK),
         Route("/api/v1/titles/*/progress", "api", PLAYBACK),
         Route("/api/v1/titles/*/sessions", "api", PLAYBACK, tells_zone=True),
+        Route("/api/v1/home", "api", tells_zone=True),
         Route("/api/v1/uploads", "api", UPLOADS),
         Route("/api/v1/artifacts", "api", UPLOADS),
         Route("/api/", "api"),
         Route("/telemetry/", "api", TOLD_TWICE),
-        Route("/ofrep/", "api", TOLD_TWICE),
+        Route("/ofrep/", "api", TOLD_TWICE, tells_zone=True),
         Route("/", "api"),
     )
