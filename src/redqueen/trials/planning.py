@@ -32,6 +32,7 @@ CAP = 0.05
 """No share of failures above it is ever called harmless because today is bad."""
 FEWEST_BLOCKS = 16.0
 """Half hours of A/A trials before their noise is believed; then their likeliest noise is taken, not a bound."""
+HEAVIEST = 100.0
 LEAST_TOLD = 0.5
 """Share of started plays that must tell an optional metric."""
 
@@ -84,6 +85,12 @@ def _wished(wish: MetricPlan) -> Definition:
             "trial.metrics",
             f"{wish.name}: a margin of {wish.margin} with {wish.expected} expected cannot be judged.",
             hint=f"Give ratios {side} 1 and within a factor 6 of it, such as {_shown(known):.3g}.",
+        )
+    if wish.weight is not None and not 0.0 < wish.weight <= HEAVIEST:
+        raise InvalidInput(
+            "trial.metrics",
+            f"{wish.name}: a weight of {wish.weight:g} is no part of the error.",
+            hint=f"Give a number above 0 and at most {HEAVIEST:g}; the usual one is {known.weight:g}.",
         )
     far = abs(known.tolerated or 0.0) if known.kind is Kind.MEAN else abs(math.log(known.tolerated or 1.0))
     near = min(abs(one) if known.kind is Kind.MEAN else abs(math.log(one)) for one in (margin, expected))

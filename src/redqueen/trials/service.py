@@ -102,7 +102,8 @@ class Trials:
 
         Raises InvalidInput for a trial that cannot be run, Conflict for an id that means another trial or a full layer.
         """
-        arming.checked(trial)
+        # Metrics are checked before a leader has to fix them, in a turn that other trials share.
+        planning.planned(arming.checked(trial), History()).plan()
         if is_permanent(trial.id):
             raise InvalidInput("trial.id", f"{trial.id} is a permanent trial's id", hint="Choose another")
         known = await self._ledger.head(trial.id)

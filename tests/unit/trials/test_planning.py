@@ -153,6 +153,7 @@ def test_what_a_trial_sets_itself_is_taken_ratios_for_means_too() -> None:
         (MetricPlan("play_delay", margin=-1.0), "such as 1.15"),
         (MetricPlan("bitrate", margin=1.2, goal=True), "Give ratios below 1"),
         (MetricPlan("request_latency", goal=True), "a tail has no single size"),
+        (MetricPlan("start_failures", weight=0.0), "Give a number above 0 and at most 100"),
     ],
 )
 def test_a_wish_that_cannot_be_judged_is_refused_with_what_would_do(wish: MetricPlan, says: str) -> None:
