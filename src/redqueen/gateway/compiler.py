@@ -318,7 +318,8 @@ _KEPT_PREFIXES = (
 )
 _KEPT_SUFFIXES = (
     *(".version_text", ".update_rejected", ".update_failure", ".membership_healthy", ".membership_total"),
-    *(".upstream_rq_total", ".upstream_rq_retry", ".upstream_rq_5xx", ".upstream_cx_connect_fail", ".ejections_active"),
+    *(".upstream_rq_total", ".upstream_rq_retry", ".upstream_cx_connect_fail", ".ejections_active"),
+    *counting.KEPT_SUFFIXES,
 )
 
 

@@ -1,9 +1,10 @@
-"""What Envoy counts of requests: how each ended and how long it took, by service, trial, arm and exposure.
+"""What Envoy counts of requests: how each ended and how long it took, by service, and by arm where there is a trial.
 
-One access logger that writes counters instead of lines. It sees every end of a request, the gateway's
-own refusals and time limits included, and after all tries. Its names are made of what the compiler and
-the arms' script say and of the status, of nothing that a client chooses. Enter at `counter`,
-`bucket_settings`, and at `PATTERN` for who reads the counters.
+Of every service Envoy counts by itself what its nodes answered, each try. For requests that the arms' script has
+seen an access logger writes counters: it sees every end, the gateway's own refusals and time limits
+included, after all tries, and costs some hundredths of a request, which only services under trial pay.
+Its names are made of what the compiler and the script say and of the status, of nothing that a client
+chooses. Enter at `counter`, `bucket_settings`, and at `PATTERN` for who reads the counters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from redqueen.gateway.arms_script import EXPOSED, NOTES
+from redqueen.gateway.arms_script import EXPOSED, NOTES, VIEWER_HEADER
 from redqueen.gateway.envoy_json import TYPE
 
 PREFIX = "rq"
@@ -20,25 +21,27 @@ PREFIX = "rq"
 _OF = r"of\.([^/]*)/(-?|[^/]+/[^/]+/(?:first|again))"
 REQUESTS = re.compile(rf"{PREFIX}\.requests\.{_OF}/(\d+)")
 TIMES = re.compile(rf"{PREFIX}\.time\.{_OF}")
-PATTERN = rf"^{PREFIX}\."
+CLUSTER = re.compile(r"cluster\.(.+)\.upstream_rq_(completed|5xx|time)")
+PATTERN = rf"^({PREFIX}\.|cluster\..*\.upstream_rq_(completed|5xx|time)$)"
+KEPT_SUFFIXES = (".upstream_rq_completed", ".upstream_rq_5xx", ".upstream_rq_time")
 TIMED = "timed"
 """The route's label under which answers are timed; streams, which last as long as somebody listens, have none."""
 # Envoy tells nothing of what lies above the last bound: some eleven days are above all.
-_ABOVE_ALL_US = 1e12
+_ABOVE_ALL = 1e12
 FLUSH_S = 1.0
 """How often Envoy's worker hands its histograms over."""
 
 
 def counter() -> dict[str, Any]:
-    """Give the access logger that counts all requests but those for films."""
+    """Give the access logger that counts requests to services under trial."""
     # One tag each: Envoy looks every tag's value up by itself, and most of a count's cost is that.
     exposed = f"%DYNAMIC_METADATA({NOTES}:{EXPOSED})%"
     requests = [{"name": "of", "value_format": f"%METADATA(ROUTE:redqueen:service)%/{exposed}/%RESPONSE_CODE%"}]
     times = [{"name": "of", "value_format": f"%METADATA(ROUTE:redqueen:{TIMED})%/{exposed}"}]
     return {
         "name": "counts",
-        # No service has a part in films, and there are most of them.
-        "filter": {"header_filter": {"header": {"name": ":path", "string_match": _FILMS, "invert_match": True}}},
+        # Only where the script has been: nobody outside can send that header.
+        "filter": {"header_filter": {"header": {"name": VIEWER_HEADER, "present_match": True}}},
         "typed_config": {
             "@type": TYPE + "envoy.extensions.access_loggers.stats.v3.Config",
             "stat_prefix": PREFIX,
@@ -56,12 +59,13 @@ def counter() -> dict[str, Any]:
     }
 
 
-_FILMS = {"prefix": "/media/"}
-
-
 def bucket_settings(bounds_ms: Sequence[float]) -> list[dict[str, Any]]:
     """Give the histograms' bounds in the bootstrap's words; nothing leaves Envoy's own."""
     if not bounds_ms:
         return []
-    bounds_us = [*(bound * 1000 for bound in bounds_ms), _ABOVE_ALL_US]
-    return [{"match": {"prefix": f"{PREFIX}.time."}, "buckets": bounds_us}]
+    bounds_us = [*(bound * 1000 for bound in bounds_ms), _ABOVE_ALL]
+    return [
+        {"match": {"prefix": f"{PREFIX}.time."}, "buckets": bounds_us},
+        # Envoy's own are in milliseconds.
+        {"match": {"suffix": ".upstream_rq_time"}, "buckets": [*bounds_ms, _ABOVE_ALL]},
+    ]

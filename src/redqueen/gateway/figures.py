@@ -1,27 +1,29 @@
-"""Envoy's counters as figures by the second: requests, first exposures, errors and latency of each arm.
+"""Envoy's counters as figures by the second: requests, first exposures, errors and latency of each service and arm.
 
 Envoy only ever counts up, from its own birth: what a second brought is the difference of two looks.
-A counter that went down belongs to another Envoy and is taken whole. Each service has one figure for
-everything that it was asked (no trial) and one for each arm of its trials. Kept are the last ten
-minutes. Pure. Enter at `totals_in`, `between` and `Kept`.
+A counter that went down belongs to another Envoy and is taken whole. A service has one figure for
+what its nodes and its groups' nodes answered (no trial; each try counts), and one for each arm of its
+trials (each request counts, as it ended). Kept are
+the last ten minutes. Pure. Enter at `totals_in`, `between` and `Kept`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
 
 import msgspec
 
-from redqueen.gateway.counting import REQUESTS, TIMES
+from redqueen.gateway.arms import base_service
+from redqueen.gateway.counting import CLUSTER, REQUESTS, TIMES
 
 KEPT_S = 600
 
 
 class Place(NamedTuple):
-    """Whose requests a figure counts; without a trial all of the service's."""
+    """Whose requests a figure counts; without a trial all of a service's (of a group's, among totals)."""
 
     service: str
     trial: str = ""
@@ -30,9 +32,10 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Total:
-    """What Envoy has counted of one place since its birth; `codes` by status, 0 for requests that were given up."""
+    """What Envoy has counted of one place since its birth."""
 
-    codes: dict[int, int] = field(default_factory=dict[int, int])
+    requests: int = 0
+    errors: int = 0
     first: int = 0
     latency: tuple[int, ...] = ()
 
@@ -78,28 +81,50 @@ def totals_in(answer: bytes) -> Totals:
     """Read the admin's answer (JSON, histograms in disjoint buckets). Raises msgspec.DecodeError."""
     found: dict[Place, Total] = {}
     for stat in _DECODER.decode(answer).stats:
-        counted = REQUESTS.fullmatch(stat.name)
-        if counted is not None:
-            for place in _places(counted[1], counted[2]):
-                total = found.setdefault(place, Total())
-                code = int(counted[3])
-                total.codes[code] = total.codes.get(code, 0) + stat.value
-                total.first += stat.value if counted[2].endswith("/first") else 0
+        _count(found, stat)
         for histogram in stat.histograms:
-            timed = TIMES.fullmatch(histogram.name)
-            for place in _places(timed[1], timed[2]) if timed is not None else ():
+            place = _timed(histogram.name)
+            if place is not None:
                 total = found.setdefault(place, Total())
                 total.latency = _sum(total.latency, [bucket.cumulative for bucket in histogram.buckets])
-    return found
+    return {place: total for place, total in found.items() if not _again(place, found)}
 
 
-def _places(service: str, exposed: str) -> list[Place]:
-    # What has no route of a service's (a refusal at the edge, a redirect) is nobody's.
-    if service in ("", "-"):
-        return []
+def _again(place: Place, found: Totals) -> bool:
+    """Tell whether it is a cluster's second count, for requests from outside; nobody is inside here."""
+    cluster, _, kind = place.service.rpartition(".")
+    return not place.trial and kind in ("external", "internal") and Place(cluster) in found
+
+
+def _count(found: dict[Place, Total], stat: _Stat) -> None:
+    cluster = CLUSTER.fullmatch(stat.name)
+    if cluster is not None:
+        total = found.setdefault(Place(cluster[1]), Total())
+        if cluster[2] == "completed":
+            total.requests += stat.value
+        else:
+            total.errors += stat.value
+        return
+    counted = REQUESTS.fullmatch(stat.name)
+    place = None if counted is None else _exposed(counted[1], counted[2])
+    if counted is not None and place is not None:
+        total = found.setdefault(place, Total())
+        total.requests += stat.value
+        total.errors += stat.value if int(counted[3]) >= 500 else 0
+        total.first += stat.value if counted[2].endswith("/first") else 0
+
+
+def _timed(name: str) -> Place | None:
+    cluster, timed = CLUSTER.fullmatch(name), TIMES.fullmatch(name)
+    if cluster is not None:
+        return Place(cluster[1])
+    return None if timed is None else _exposed(timed[1], timed[2])
+
+
+def _exposed(service: str, exposed: str) -> Place | None:
+    # Who is in no trial of the service is counted with its clusters alone.
     trial, _, rest = exposed.partition("/")
-    whole = Place(service)
-    return [whole] if exposed in ("", "-") else [whole, Place(service, trial, rest.partition("/")[0])]
+    return Place(service, trial, rest.partition("/")[0]) if service not in ("", "-") and rest else None
 
 
 def _sum(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
@@ -107,22 +132,37 @@ def _sum(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
 
 
 def between(before: Totals, now: Totals) -> list[Figures]:
-    """Return what happened between two looks, by place; places where nothing did are left out."""
-    found: list[Figures] = []
-    for place, total in now.items():
-        known = before.get(place, Total())
-        codes = {code: _rise(known.codes.get(code, 0), count) for code, count in total.codes.items()}
-        pairs = zip_longest(known.latency, total.latency, fillvalue=0)
-        latency = tuple(_rise(old, new) for old, new in pairs)
-        requests = sum(codes.values())
-        if requests or any(latency):
-            errors = sum(count for code, count in codes.items() if code >= 500)
-            found.append(Figures(place, requests, _rise(known.first, total.first), errors, latency))
-    return found
+    """Return what happened between two looks, by place, a group's part with its service's.
+
+    Places where nothing happened are left out.
+    """
+    found: dict[Place, Figures] = {}
+    for source, total in now.items():
+        brought = _brought(source, before.get(source, Total()), total)
+        if brought.requests or any(brought.latency):
+            known = found.get(brought.place)
+            found[brought.place] = brought if known is None else _together(known, brought)
+    return list(found.values())
 
 
-def _rise(before: int, now: int) -> int:
-    return now - before if now >= before else now
+def _brought(source: Place, before: Total, now: Total) -> Figures:
+    place = source if source.trial else Place(base_service(source.service))
+    if _went_down(before, now):
+        before = Total()
+    latency = tuple(new - old for old, new in zip_longest(before.latency, now.latency, fillvalue=0))
+    requests, errors = now.requests - before.requests, now.errors - before.errors
+    return Figures(place, requests, now.first - before.first, errors, latency)
+
+
+def _went_down(before: Total, now: Total) -> bool:
+    if now.requests < before.requests or now.errors < before.errors or now.first < before.first:
+        return True
+    return any(new < old for old, new in zip_longest(before.latency, now.latency, fillvalue=0))
+
+
+def _together(one: Figures, other: Figures) -> Figures:
+    requests, first, errors = one.requests + other.requests, one.first + other.first, one.errors + other.errors
+    return Figures(one.place, requests, first, errors, _sum(one.latency, other.latency))
 
 
 class Kept:

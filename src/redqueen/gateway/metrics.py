@@ -1,4 +1,4 @@
-"""What a gateway counted, in Prometheus' text format: requests by service, trial, arm and status, and their times.
+"""What a gateway counted, in Prometheus' text format: requests, errors and times by service, trial and arm.
 
 Counters go up from Envoy's birth and begin anew with the next one, as Prometheus expects. Enter at `exposition`.
 """
@@ -22,12 +22,14 @@ def exposition(gateway: str, zone: str, totals: Totals, bounds_ms: Sequence[floa
             _family(
                 "redqueen_gateway_requests_total",
                 "counter",
-                "Requests by the status they ended with, 0 if the client gave up; without a trial the service's.",
-                (
-                    ({**_labels(place, own), "code": str(code)}, count)
-                    for place, total in places
-                    for code, count in sorted(total.codes.items())
-                ),
+                "An arm's requests; without a trial the tries that a service's or a group's nodes answered.",
+                ((_labels(place, own), total.requests) for place, total in places),
+            ),
+            _family(
+                "redqueen_gateway_errors_total",
+                "counter",
+                "Of these, the ones that ended with a status from 500 on.",
+                ((_labels(place, own), total.errors) for place, total in places),
             ),
             _family(
                 "redqueen_gateway_first_exposures_total",
@@ -38,7 +40,7 @@ def exposition(gateway: str, zone: str, totals: Totals, bounds_ms: Sequence[floa
             _family(
                 "redqueen_gateway_request_seconds",
                 "histogram",
-                "From a request's last byte to its answer's last byte, all tries included; streams are not timed.",
+                "From a request's last byte to its answer's last byte, all tries included.",
                 (row for place, total in places for row in _buckets(_labels(place, own), total.latency, bounds_ms)),
             ),
         )

@@ -18,7 +18,7 @@ TOKEN = {"authorization": f"Bearer {mint(SECRET, REGION)}"}
 def desk() -> FigureDesk:
     kept = Kept()
     for second in (100, 101):
-        kept.add(second, [Figures(Place("api", "api-r1", "canary"), 2, 1, 1, (1, 1))], {Place("api"): Total({200: 4})})
+        kept.add(second, [Figures(Place("api", "api-r1", "canary"), 2, 1, 1, (1, 1))], {Place("api"): Total(4)})
     return FigureDesk("gateway-a-1", "a", SECRET, kept, lambda: True)
 
 
