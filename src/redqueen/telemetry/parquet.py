@@ -22,6 +22,7 @@ from typing import Any, Final
 import duckdb
 from anyio import to_thread
 
+from redqueen.errors import Unavailable
 from redqueen.telemetry.ports import Shelf
 
 PREFIX: Final = "events"
@@ -159,8 +160,16 @@ class Lake:
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
-        with duckdb.connect(":memory:", config=settings) as engine:
-            yield engine
+        try:
+            with duckdb.connect(":memory:", config=settings) as engine:
+                yield engine
+        except duckdb.Error as error:
+            raise Unavailable(
+                "telemetry.parquet",
+                "The events cannot be read or written as Parquet",
+                why=str(error).partition("\n")[0][:300],
+                hint="It is tried again; what was acknowledged lies in the spool",
+            ) from error
 
     def _by_hour(self, segment: Path, room: Path) -> list[Path]:
         with self._engine(room) as engine:

@@ -21,7 +21,7 @@ import msgspec
 from anyio import to_thread
 
 from redqueen.clock import Clock
-from redqueen.errors import RedQueenError, Unavailable
+from redqueen.errors import Unavailable
 from redqueen.events import Emit, Event, LoopFailed
 from redqueen.telemetry import spool
 from redqueen.telemetry.intake import Intake, Line, replayed
@@ -183,7 +183,7 @@ class Telemetry:
             try:
                 await turn()
                 failing = False
-            except (RedQueenError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - telemetry must never take its node down; said, and tried again
                 if not failing:
                     self._emit(LoopFailed(name, f"{type(error).__name__}: {error}", _TURN_S))
                 failing = True
