@@ -119,7 +119,7 @@ def release(region: Region, service: str, release_id: str) -> dict[str, Any]:
         return dict(api.get(f"/releases/{service}/{release_id}"))
 
 
-def until_phase(region: Region, service: str, release_id: str, *phases: str, within_s: float = 90) -> dict[str, Any]:
+def until_phase(region: Region, service: str, release_id: str, *phases: str, within_s: float = 180) -> dict[str, Any]:
     """Wait until a release is in one of these phases, and return it."""
     ends_at = time.monotonic() + within_s
     while True:
@@ -131,7 +131,7 @@ def until_phase(region: Region, service: str, release_id: str, *phases: str, wit
         time.sleep(0.05)
 
 
-def until(holds: Callable[[], object], within_s: float = 45.0) -> None:
+def until(holds: Callable[[], object], within_s: float = 120.0) -> None:
     """Wait until something holds."""
     ends_at = time.monotonic() + within_s
     while True:
@@ -158,6 +158,8 @@ class Crowd:
     moved: int = 0
     """Viewers who were answered by two versions."""
     first_seen: dict[str, float] = field(default_factory=dict[str, float])
+    version_of: Callable[[bytes], str] = lambda text: str(json.loads(text)["version"])
+    """Which version gave an answer."""
 
     def __enter__(self) -> Crowd:
         self._ended = threading.Event()
@@ -202,7 +204,7 @@ class Crowd:
                 cookies[name.strip()] = value
             self.statuses[answer.status] += 1
             with contextlib.suppress(ValueError, KeyError):
-                version = json.loads(text)["version"]
+                version = self.version_of(text)
                 self.versions[version] += 1
                 self.first_seen.setdefault(version, time.monotonic())
                 seen.add(version)
