@@ -1,8 +1,8 @@
 """A node's telemetry put together: where events lie, what signs grants, which trials every play is in.
 
-Only trials in which nothing is changed have every play: whether a change was felt is told by the
-gateway (releases) and by the flags (what a page, a player or a program reads). Enter at
-`make_telemetry`, `make_lake` and `traced`.
+Releases and trials in which nothing is changed have every play, though a gateway's word on where a
+request went stands before; whether a flag was felt is told by the flags (what a page, a player or a
+program reads). Enter at `make_telemetry`, `make_lake` and `traced`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from redqueen.fleet.datadir import registry_key
 from redqueen.roles.node import Node
 from redqueen.telemetry.grants import secret_of
 from redqueen.telemetry.parquet import Lake
-from redqueen.telemetry.ports import AssignedViewer
 from redqueen.telemetry.service import Telemetry
-from redqueen.trials.assignment import Assigner
-from redqueen.trials.following import ArmedTrials
-from redqueen.trials.model import Armed, Subject, Viewer
+from redqueen.trials.following import ArmedTrials, NodeAssignment
 
 if TYPE_CHECKING:
     from redqueen.api.tracing import Tracing  # loads OpenTelemetry, which most regions do not use
@@ -30,29 +27,12 @@ if TYPE_CHECKING:
 COMPACT_EVERY_S: Final = 3600.0
 
 
-class EveryPlaysTrials:
-    """Telemetry's Assignment: the trials that try nothing, which every play is in."""
-
-    def __init__(self, trials: ArmedTrials) -> None:
-        self._trials = trials
-        self._seen: tuple[Armed, ...] = ()
-        self._assigner = Assigner(())
-
-    def arms(self, viewer: AssignedViewer) -> dict[str, str]:
-        """Return the viewer's arm by trial."""
-        armed = self._trials.armed
-        if armed is not self._seen:
-            self._seen = armed
-            self._assigner = Assigner(one for one in armed if one.subject is Subject.NOTHING)
-        return self._assigner.arms(Viewer(viewer.key, viewer.device, viewer.zone, viewer.country, viewer.returning))
-
-
 def make_telemetry(node: Node, armed: ArmedTrials) -> Telemetry:
     """Give an api node its telemetry; all nodes of this machine spool below one folder."""
     data, spec = node.spec.data_path, node.spec
     secret = secret_of(registry_key(data))
     return Telemetry(
-        data / "telemetry", spec.node_id, secret, make_lake(node), EveryPlaysTrials(armed), node.clock, node.emit
+        data / "telemetry", spec.node_id, secret, make_lake(node), NodeAssignment(armed), node.clock, node.emit
     )
 
 

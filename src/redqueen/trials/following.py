@@ -19,7 +19,7 @@ from redqueen.events import Emit, LoopFailed, discard
 from redqueen.store.ports import Record, Records
 from redqueen.telemetry.ports import AssignedViewer
 from redqueen.trials.assignment import Assigner
-from redqueen.trials.model import Armed, Viewer
+from redqueen.trials.model import Armed, Subject, Viewer
 
 ARMED: Final = "trials/armed"
 EVERY_S: Final = 1.0
@@ -77,9 +77,10 @@ class ArmedTrials:
 
 
 class NodeAssignment:
-    """Which arms a viewer is in, as an api node answers it: the same answer as the gateways', by the same rows.
+    """Which arms every play of a viewer is in, as an api node answers it: as the gateways, by the same rows.
 
-    Where a gateway says which arm's nodes a request went to, its word stands before this one.
+    A play passes other services than the api, so releases are answered for too; where a gateway says which
+    arm's nodes the request went to, its word stands before this one. Flags are left out: not every play feels them.
     """
 
     def __init__(self, trials: ArmedTrials) -> None:
@@ -93,5 +94,5 @@ class NodeAssignment:
         armed = self._trials.armed
         if armed is not self._seen:
             self._seen = armed
-            self._assigner = Assigner(armed)
+            self._assigner = Assigner(one for one in armed if one.subject is not Subject.FLAG)
         return self._assigner.arms(Viewer(viewer.key, viewer.device, viewer.zone, viewer.country, viewer.returning))

@@ -83,7 +83,7 @@ async def test_while_the_store_does_not_answer_the_last_ones_stand_and_it_is_log
     assert [type(event) for event in events] == [LoopFailed]
 
 
-async def test_an_api_node_assigns_every_armed_trial_as_last_read() -> None:
+async def test_an_api_node_assigns_releases_and_a_a_trials_as_last_read_and_leaves_flags_to_who_reads_them() -> None:
     clock = VirtualClock()
     records = Failing(clock)
     trials = ArmedTrials(records, clock)
@@ -93,9 +93,9 @@ async def test_an_api_node_assigns_every_armed_trial_as_last_read() -> None:
     everybody = armed("aa", 1 << 20)
     await put(records, everybody)
     await put(records, msgspec.structs.replace(everybody, trial="flag", subject=Subject.FLAG))
-    await put(records, msgspec.structs.replace(armed("shop-r1", 1), subject=Subject.RELEASE))
+    await put(records, msgspec.structs.replace(everybody, trial="shop-r1", subject=Subject.RELEASE))
     assert await trials.read() and not await trials.read()
-    assert assignment.arms(viewer) == {"aa": "treatment", "flag": "treatment"}
-    await records.delete(ARMED, Delete("flag"))
+    assert assignment.arms(viewer) == {"aa": "treatment", "shop-r1": "treatment"}
+    await records.delete(ARMED, Delete("shop-r1"))
     await trials.read()
     assert assignment.arms(viewer) == {"aa": "treatment"}
