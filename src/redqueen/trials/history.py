@@ -56,7 +56,7 @@ def history(sessions: Iterable[SessionRow], figures: Iterable[FigureBin], servic
         for device in ("", *sorted({row.device for row in started}))
     }
     requests, errors = sum(one.requests for one in bins), sum(one.errors for one in bins)
-    latency = np.sum([one.latency for one in bins if len(one.latency) == len(LATENCY_BOUNDS_MS) + 1], axis=0)
+    timed = [one.latency for one in bins if len(one.latency) == len(LATENCY_BOUNDS_MS) + 1]
     return History(
         sessions=len(rows),
         affected={
@@ -67,7 +67,8 @@ def history(sessions: Iterable[SessionRow], figures: Iterable[FigureBin], servic
         },
         delays_ms=delays,
         bitrates=sum(row.bitrate_bps > 0 for row in started),
-        latency=tuple(int(count) for count in np.atleast_1d(latency)) if bins else (),
+        # A second may have requests but no time of any, when no node answered.
+        latency=tuple(map(sum, zip(*timed, strict=True))),
         seconds=_seconds([row.second for row in rows] or [one.second for one in bins]),
     )
 
