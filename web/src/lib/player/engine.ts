@@ -19,6 +19,8 @@ export interface EngineEvents {
   onTracks: () => void;
   /** What the film's requests say of themselves (CMCD); null: nothing. */
   identity?: () => { session: string; title: string; token: string } | null;
+  /** The lines of the rung to begin with, at most; 0: what the player estimates. */
+  startRung?: () => number;
 }
 
 /** Where the player tells by CMCD what it does; see docs. */
@@ -34,6 +36,11 @@ const RETRY = {
   stallTimeout: 6_000,
   connectionTimeout: 5_000,
 };
+
+/** What the network is taken to give before anything was measured. */
+const ESTIMATE_BPS = 4e6;
+/** So much that only the limit of lines decides. */
+const PLENTY_BPS = 1e9;
 
 let polyfilled = false;
 
@@ -75,7 +82,7 @@ export class Engine {
       },
       abr: {
         useNetworkInformation: false,
-        defaultBandwidthEstimate: 4e6,
+        defaultBandwidthEstimate: ESTIMATE_BPS,
         switchInterval: 4,
         // Every start drops some frames; only a device that really cannot follow is given less.
         advanced: { droppedFramesThreshold: 0.3 },
@@ -102,6 +109,7 @@ export class Engine {
     this.ends.clear();
     this.known.clear();
     this.introduce();
+    this.begin(this.events.startRung?.() ?? 0);
     await this.player.attach(this.video);
     await this.player.load(url, start_s, 'application/x-mpegurl');
   }
@@ -123,6 +131,17 @@ export class Engine {
         { mode: 'event', enabled: true, url: `${CMCD_EVENTS}?token=${identity.token}`, events: ['ps', 'bc', 'e', 't'], interval: 30, batchSize: 4, includeKeys: [], useHeaders: false }, // prettier-ignore
       ],
     });
+  }
+
+  /** Begin with the best rung of at most so many lines; from the first frame on the network decides. */
+  private begin(lines: number): void {
+    if (lines <= 0) return;
+    this.player.configure({ abr: { restrictions: { maxHeight: lines }, defaultBandwidthEstimate: PLENTY_BPS } });
+    const freely = () => {
+      if (this.gone) return;
+      this.player.configure({ abr: { restrictions: { maxHeight: Infinity }, defaultBandwidthEstimate: ESTIMATE_BPS } });
+    };
+    this.video.addEventListener('playing', freely, { once: true });
   }
 
   /** Whether the playlist still grows. */

@@ -260,6 +260,7 @@ export class Stage {
         this.witness.id === null
           ? null
           : { session: this.witness.id, title: this.id, token: this.witness.token },
+      startRung: () => this.witness.startRung,
     };
   }
 

@@ -48,6 +48,12 @@ export class Witness {
     return this.grant?.token ?? '';
   }
 
+  /** The lines of the rung that this sitting shall begin with at most; 0: nothing was said. */
+  get startRung(): number {
+    const told = this.grant?.flags?.['player.start_rung'];
+    return typeof told === 'number' && told > 0 ? told : 0;
+  }
+
   /** The viewer wanted to watch at `since_ms`, by the steady clock; asks for a session. Once. */
   ask(since_ms: number): void {
     if (this.session) return;

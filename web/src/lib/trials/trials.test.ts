@@ -83,7 +83,7 @@ describe('a metric', () => {
     expect(interval({ ...metric, low: null, high: null })).toBe('anything');
   });
   it('says how many were counted', () => {
-    expect(counted(metric, metric.treatment)).toBe('12 of 4,035 sessions (0.30 %)');
+    expect(counted(metric, metric.treatment)).toBe('12 of 4,035 sessions (0.30\u00a0%)');
     expect(counted(delay, [99, 4035])).toBe('4,035 sessions');
     expect(counted(metric, [0, 0])).toBe('0 of 0 sessions');
   });

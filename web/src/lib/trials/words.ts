@@ -67,7 +67,7 @@ export function progress(log_e: number, needed: number): number {
 export function counted(metric: MetricShown, [events, units]: [number, number]): string {
   const all = `${whole(units)} ${metric.unit}`;
   if (metric.difference) return all;
-  const share = units > 0 ? ` (${((events / units) * 100).toFixed(2)} %)` : '';
+  const share = units > 0 ? ` (${((events / units) * 100).toFixed(2)}\u00a0%)` : '';
   return `${whole(events)} of ${all}${share}`;
 }
 
