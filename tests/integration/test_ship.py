@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Generator
 from pathlib import Path
 
+import httpx
 import pytest
 from ship_rig import Crowd, maker, release, ship, until, until_phase
 
+from redqueen.cli.client import read_credentials
 from redqueen.testing.region import Region, free_port, temporary
 
 SMALL = "counts = { worker = 1, control = 2, registry = 2, gateway = 2, api = 2 }\ntimings = { drain_s = 1.0 }\n"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SERVICES = ("liked", "refused", "ill", "leaky", "unseen")
 
-pytestmark = [pytest.mark.region, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.region, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +129,43 @@ def test_a_version_that_leaks_never_takes_the_services_place(region: Region, fol
 def test_a_version_that_nobody_asks_for_is_not_promoted(region: Region, folders: Path) -> None:
     found = until_phase(region, "unseen", "r2", "promoted", "failed", "rolled back", "inconclusive", "stopped")
     assert found["phase"] in ("inconclusive", "stopped"), found
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "program", "said"),
+    [("hello-python", "hello", "python3", "and welcome"), ("ticker-node", "ticker", "node", "time")],
+)
+def test_an_example_is_shipped_as_it_is(region: Region, folder: str, name: str, program: str, said: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not on this machine")
+    done = region.run("ship", str(EXAMPLES / folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: said in ask(region, f"/{name}"))
+    with region.api() as api:
+        assert api.get(f"/services/{name}")["instances"][0]["version"] == "r1"
+        api.delete(f"/services/{name}")
+
+
+def ask(region: Region, path: str) -> str:
+    return httpx.get(read_credentials(region.data).address + path, timeout=10, trust_env=False).text
+
+
+def test_a_group_and_a_service_under_trial_are_not_changed_by_hand(region: Region, tmp_path: Path) -> None:
+    ship(region, maker(tmp_path / "held", "held", count=1))
+    until_phase(region, "held", "r1", "promoted")
+    ship(region, maker(tmp_path / "held", "held", count=1))
+    until_phase(region, "held", "r2", "trying")
+    for arguments, said in (
+        (("restart", "held--r2-canary"), "is a release's group"),
+        (("remove", "held--r2-canary", "--yes"), "is a release's group"),
+        (("remove", "held", "--yes"), "r2 of held is trying"),
+    ):
+        done = region.run("service", *arguments)
+        assert said in done.stderr, done.stdout + done.stderr
+    listed = region.run("service", "list").stdout
+    assert listed.index("\nheld ") < listed.index("\n  held--r2-baseline") < listed.index("\n  held--r2-canary")
+    assert "held--r2-canary-" in region.run("status").stdout
+    with region.api() as api:
+        api.post("/releases/held/r2/stop", {"because": "the test is over"})
+    until(lambda: release(region, "held", "r2")["settled"])
+    assert region.run("service", "remove", "held", "--yes").returncode == 0
