@@ -136,10 +136,14 @@ export class Engine {
   /** Begin with the best rung of at most so many lines; from the first frame on the network decides. */
   private begin(lines: number): void {
     if (lines <= 0) return;
-    this.player.configure({ abr: { restrictions: { maxHeight: lines }, defaultBandwidthEstimate: PLENTY_BPS } });
+    this.player.configure({
+      abr: { restrictions: { maxHeight: lines }, defaultBandwidthEstimate: PLENTY_BPS },
+    });
     const freely = () => {
       if (this.gone) return;
-      this.player.configure({ abr: { restrictions: { maxHeight: Infinity }, defaultBandwidthEstimate: ESTIMATE_BPS } });
+      this.player.configure({
+        abr: { restrictions: { maxHeight: Infinity }, defaultBandwidthEstimate: ESTIMATE_BPS },
+      });
     };
     this.video.addEventListener('playing', freely, { once: true });
   }
