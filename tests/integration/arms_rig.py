@@ -107,7 +107,9 @@ def nodes() -> list[Node]:
 
 
 @asynccontextmanager
-async def trial_region(folder: Path, *, figures: Kept | None = None, **told: object) -> AsyncIterator[TrialRegion]:
+async def trial_region(
+    folder: Path, *, figures: Kept | None = None, otlp_url: str = "", **told: object
+) -> AsyncIterator[TrialRegion]:
     """Run a gateway over a service and its two groups; the trial is on unless `trials` says otherwise."""
     async with AsyncExitStack() as stack:
         started = nodes()
@@ -116,7 +118,9 @@ async def trial_region(folder: Path, *, figures: Kept | None = None, **told: obj
         endpoints = Endpoints(*(node.endpoint() for node in started))
         inputs = RouteInputs((*default_routes(), SHOP), MediaKeys(jwks()), trials=(TRIAL,), viewer_secret=SECRET)
         routes = Routes(replace(inputs, **told))  # pyright: ignore[reportArgumentType]
-        running = await stack.enter_async_context(gateway(folder, endpoints, routes, figures=figures))
+        running = await stack.enter_async_context(
+            gateway(folder, endpoints, routes, figures=figures, otlp_url=otlp_url)
+        )
         await running.until_state(lambda state: state.serving)
         region = TrialRegion(running, {node.name: node for node in started}, endpoints, routes)
         stack.push_async_callback(region.client.aclose)

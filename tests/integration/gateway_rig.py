@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +209,11 @@ async def gateway(
     number: int = 1,
     tls: TlsEdge | None = None,
     figures: Kept | None = None,
+    otlp_url: str = "",
 ) -> AsyncIterator[Gateway]:
     """Run an agent in this process; its Envoy is ended with the block."""
     port = port or free_port()
-    settings = settings_in(folder, port, zone=zone, number=number, tls=tls)
+    settings = replace(settings_in(folder, port, zone=zone, number=number, tls=tls), otlp_url=otlp_url)
     running = Gateway(settings, f"http://127.0.0.1:{port}", anyio.Event())
     async with anyio.create_task_group() as group:
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import anyio.abc
 import pytest
 from arms_rig import TRIAL, cookie_of, trial_region, viewer_in
 
 from redqueen.gateway.figures import Figures, Kept, Place
 from redqueen.telemetry.model import LATENCY_BOUNDS_MS
+from redqueen.testing.region import free_port
 
 pytestmark = pytest.mark.anyio
 CANARY = Place("shop", "shop-r1", "canary")
@@ -62,3 +64,29 @@ def _sum(kept: Kept, place: Place) -> Figures:
     latency = tuple(map(sum, zip(*(one.latency for one in found if one.latency), strict=True)))
     requests, first, errors = (sum(getattr(one, name) for one in found) for name in ("requests", "first", "errors"))
     return Figures(place, requests, first, errors, latency)
+
+
+async def test_spans_tell_the_collector_of_service_node_and_arms_and_no_path(tmp_path: Path) -> None:
+    spans = bytearray()
+
+    async def collect(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            async for piece in stream:
+                spans.extend(piece)
+                if b"\r\n\r\n" in piece or len(piece) < 65536:
+                    await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    port = free_port()
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.serve, collect)
+        async with trial_region(tmp_path, otlp_url=f"http://127.0.0.1:{port}") as region:
+            with anyio.fail_after(20):
+                while not all(word in spans for word in (b"shop-r1=canary", b"redqueen.service", b"redqueen.node")):
+                    await region.who(viewer_in("canary"), "/shop/a-secret-path")
+                    await anyio.sleep(0.2)
+            assert "traceparent" in region.nodes["canary"].asked[-1].headers
+            assert b"POST /v1/traces" in spans
+            assert b"a-secret-path" not in spans
+        group.cancel_scope.cancel()
+    await listener.aclose()

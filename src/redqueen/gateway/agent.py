@@ -262,6 +262,7 @@ class _Agent:
             pins=routes.pins,
             viewer_secret=routes.viewer_secret,
             latency_bounds_ms=settings.latency_bounds_ms,
+            otlp_url=settings.otlp_url,
         )
 
     def _compile(self, endpoints: tuple[Endpoint, ...], routes: RouteInputs) -> Snapshot | None:

@@ -28,6 +28,7 @@ from redqueen.gateway.envoy_json import TYPE, seconds
 from redqueen.gateway.listeners import listeners
 from redqueen.gateway.model import Endpoint, Inputs, LeftOut, Route, ServicePolicy, Snapshot, ZoneChoice
 from redqueen.gateway.service_routes import entries
+from redqueen.gateway.tracing import collector
 from redqueen.gateway.transport import SECRETS, secret
 
 BOOTSTRAP, LISTENERS, CLUSTERS, ROUTES = "bootstrap.json", "lds.json", "cds.json", "rds.json"
@@ -291,6 +292,7 @@ def _bootstrap(inputs: Inputs) -> dict[str, Any]:
             "histogram_bucket_settings": counting.bucket_settings(inputs.latency_bounds_ms),
         },
         "stats_flush_interval": seconds(counting.FLUSH_S),
+        **({"static_resources": {"clusters": traced}} if (traced := collector(inputs.otlp_url)) else {}),
         # Without a bound a flood of connections takes all memory.
         "overload_manager": {
             "resource_monitors": [

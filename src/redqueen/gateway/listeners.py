@@ -16,6 +16,7 @@ from redqueen.gateway import counting, edge_routes, passport, replies, scripts
 from redqueen.gateway.envoy_json import TYPE, filter_named, header
 from redqueen.gateway.filters import filter_chain
 from redqueen.gateway.model import Inputs
+from redqueen.gateway.tracing import tracing
 from redqueen.gateway.transport import TlsEdge, quic_socket, tls_socket
 
 NAME = "front-door"
@@ -135,6 +136,7 @@ def _connection(inputs: Inputs, filters: list[dict[str, Any]], *, http3: bool = 
         "http_filters": filters,
         "local_reply_config": replies.local_reply_config(),
         "access_log": [passport.access_log(inputs.node_id), counting.counter()],
+        **tracing(inputs.otlp_url),
         **_paths(),
         **_trust(),
         **_limits(),

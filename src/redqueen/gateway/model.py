@@ -255,6 +255,8 @@ class Inputs:
     viewer_secret: bytes = field(default=b"", repr=False)
     latency_bounds_ms: tuple[float, ...] = ()
     """Upper bounds of the latency histograms; empty: Envoy's own."""
+    otlp_url: str = ""
+    """Where spans go; empty: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,7 @@ class GatewaySettings:
     """Seconds that a replaced Envoy has beyond the drain to finish what it has begun."""
     tls: TlsEdge | None = None
     latency_bounds_ms: tuple[float, ...] = ()
+    otlp_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

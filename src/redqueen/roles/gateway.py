@@ -228,6 +228,7 @@ async def serve_gateway(node: Node) -> None:
         drain_s=node.region.timings.drain_s,
         tls=tls_edge(node.region),
         latency_bounds_ms=LATENCY_BOUNDS_MS,
+        otlp_url=node.region.telemetry.otlp_url,
     )
     note, figures = GatewayNote(spec.folder), Kept()
     endpoints, routes = RegistryEndpoints(node, note), ProductRoutes(node)
