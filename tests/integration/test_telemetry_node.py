@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -103,12 +104,33 @@ def event(seq: int, **sums: object) -> dict[str, object]:
 
 
 def in_parquet(folder: Path, sql: str) -> list[tuple[object, ...]]:
+    """Ask Parquet, after what a dead node left unshipped was shipped as its successor would."""
+
     async def ask() -> list[tuple[object, ...]]:
         lake = Lake(ObstoreObjects.folder(folder / "objects"), folder / "scratch")
+        for path in sorted((folder / "telemetry").glob("*/*.jsonl")):
+            await lake.ship(path, f"{path.parent.name}-{path.stem}")
         now = time.time()
         return await lake.query(now - 3700, now + 60, sql)
 
     return anyio.run(ask)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Path, Node]]:
+    """Give one node for the tests that kill none, and its folder."""
+    folder = tmp_path_factory.mktemp("shared")
+    with node(folder) as one:
+        yield folder, one
+
+
+def counted(one: Node) -> dict[str, float]:
+    """Read what a node has counted of telemetry."""
+    answer = one.client.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    lines = [line for line in answer.text.splitlines() if line.startswith("redqueen_telemetry_")]
+    found = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines}
+    return {name.removeprefix("redqueen_telemetry_").removesuffix("_total"): value for name, value in found.items()}
 
 
 def wait_until(known: float) -> None:
@@ -118,117 +140,112 @@ def wait_until(known: float) -> None:
 
 def test_a_node_killed_after_it_acknowledged_loses_nothing_and_what_comes_twice_counts_once(tmp_path: Path) -> None:
     title = title_in(tmp_path)
-    with node(tmp_path) as first:
+    with node(tmp_path) as first, node(tmp_path) as second:
         told, silent = first.grant(title), first.grant(title)
         for seq in range(1, 6):
             answer = first.tell(told["token"], [event(seq, delay_ms=300, played_ms=100 * seq)])
             assert (answer.status_code, answer.content) == (204, b"")
         assert first.tell(told["token"], [event(5, delay_ms=300, played_ms=500)]).status_code == 204
         first.kill()
-    grant = opened(secret_of(REGION_SECRET), str(told["token"]))
-    assert grant is not None and f"{grant.session:016x}" == told["session"]
-    with node(tmp_path) as second:
+        grant = opened(secret_of(REGION_SECRET), str(told["token"]))
+        assert grant is not None and f"{grant.session:016x}" == told["session"]
         assert second.tell(told["token"], [event(seq, delay_ms=300) for seq in range(3, 8)]).status_code == 204
         wait_until(grant.second + CLOSES_S + 1.5)
         rows = {f"{row.session:016x}": row for row in second.rows(grant.second - 2, grant.second + 2)}
         assert {session: row.seq for session, row in rows.items()} == {told["session"]: 7, silent["session"]: 0}
-        assert rows[str(told["session"])].viewer == rows[str(silent["session"])].viewer
-    with node(tmp_path) as third:  # takes over what the second left, and ships it
-        deadline = time.monotonic() + 30
-        sql = "SELECT seq, kind, title, device FROM events ORDER BY session = ? DESC, seq"
-        sql = sql.replace("?", str(grant.session))
-        while len(found := in_parquet(tmp_path, sql)) < 9 and time.monotonic() < deadline:
-            time.sleep(0.3)
-        assert third.process.poll() is None
-    assert [row[0] for row in found] == [0, 1, 2, 3, 4, 5, 6, 7, 0]
-    assert {row[1:] for row in found} == {("grant", title, "tv"), ("heartbeat", title, "tv")}
+        (left,) = [path for path in (tmp_path / "telemetry").iterdir() if list(path.glob("*.shipped"))]
+        assert "000001.shipped" in os.listdir(left)  # the first node's, by the second
+        second.kill()
+    found = in_parquet(tmp_path, "SELECT session, seq, kind, title, device FROM events ORDER BY session, seq")
+    by_session = {f"{session:016x}": [row[1] for row in found if row[0] == session] for session, *_ in found}
+    assert by_session == {told["session"]: list(range(8)), silent["session"]: [0]}
+    assert {row[2:] for row in found} == {("grant", title, "tv"), ("heartbeat", title, "tv")}
 
 
-def test_forged_beacons_from_one_address_are_bounded_and_move_nothing(tmp_path: Path) -> None:
-    title = title_in(tmp_path)
+def test_forged_beacons_from_one_address_are_bounded_and_move_nothing(shared: tuple[Path, Node]) -> None:
+    folder, one = shared
+    title = title_in(folder)
     foreign = Grant(
         session=5, viewer=6, title=title, device="tv", zone="", second=int(time.time()), window_s=WINDOW_S, arms={}
     )
-    with node(tmp_path) as one:
-        told = one.grant(title)
-        forged = signed(secret_of(b"another region" * 5), foreign)
-        before = psutil.Process(one.process.pid).memory_info().rss
-        answers: dict[int, int] = {}
-        for number in range(3000):
-            token = forged if number % 2 else f"{number:064x}"
-            status = one.tell(token, [event(number + 1)], **{"x-forwarded-for": "9.9.9.9, 203.0.113.9"}).status_code
-            answers[status] = answers.get(status, 0) + 1
-            if number % 500 == 0:  # somebody real behind the same address
-                real = one.tell(told["token"], [event(1 + number // 500)], **{"x-forwarded-for": "203.0.113.9"})
-                assert real.status_code == 204, real.text
-        grown = psutil.Process(one.process.pid).memory_info().rss - before
-        assert set(answers) == {400, 429}
-        assert answers[400] < 600
-        assert grown < 32 << 20
-        spooled = sum(path.stat().st_size for path in (tmp_path / "telemetry").rglob("*.jsonl"))
-        assert spooled < 8192
-        second = opened(secret_of(REGION_SECRET), str(told["token"])).second  # pyright: ignore[reportOptionalMemberAccess]
-        wait_until(second + CLOSES_S + 1.5)
-        (row,) = one.rows(second - 2, second + 2)
-        assert (f"{row.session:016x}", row.seq) == (told["session"], 6)
-        waiting = one.tell(forged, [event(1)], **{"x-forwarded-for": "203.0.113.9"})
-        assert waiting.status_code == 400 or int(waiting.headers["retry-after"]) >= 1
+    told = one.grant(title)
+    forged = signed(secret_of(b"another region" * 5), foreign)
+    before, memory = counted(one), psutil.Process(one.process.pid).memory_info().rss
+    answers: dict[int, int] = {}
+    for number in range(1500):
+        token = forged if number % 2 else f"{number:064x}"
+        status = one.tell(token, [event(number + 1)], **{"x-forwarded-for": "9.9.9.9, 203.0.113.9"}).status_code
+        answers[status] = answers.get(status, 0) + 1
+        if number % 500 == 0:  # somebody real behind the same address
+            real = one.tell(told["token"], [event(1 + number // 500)], **{"x-forwarded-for": "203.0.113.9"})
+            assert real.status_code == 204, real.text
+    assert set(answers) == {400, 429}
+    assert answers[400] < 600
+    assert psutil.Process(one.process.pid).memory_info().rss - memory < 32 << 20
+    after = counted(one)
+    assert {name: after[name] - before[name] for name in ("events", "requests", "grants")} == {
+        "events": 3,
+        "requests": 1503,
+        "grants": 0,
+    }
+    assert after["spooled_bytes"] - before["spooled_bytes"] < 4096
 
 
-def test_what_is_wrong_is_said_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
-    title = title_in(tmp_path)
-    with node(tmp_path) as one:
-        token = one.grant(title)["token"]
-        day = Grant(
-            session=1,
-            viewer=2,
-            title=title,
-            device="tv",
-            zone="",
-            second=int(time.time()) - 90_000,
-            window_s=20,
-            arms={},
-        )
-        old = signed(secret_of(REGION_SECRET), day)
-        bad: list[tuple[object, str]] = [
-            (b"", "truncated"),
-            (b"\xff\xfe", "malformed"),
-            ({"token": token}, "missing"),
-            ({"token": token, "events": []}, "1 to 256"),
-            ({"token": token, "events": [{"seq": 0, "kind": "end", "at_ms": 1}]}, "seq"),
-            ({"token": token, "events": [{"seq": 1, "kind": "exploded", "at_ms": 1}]}, "exploded"),
-            ({"token": token, "events": [{"seq": 1, "kind": "end", "at_ms": -5}]}, "at_ms"),
-            ({"token": token, "events": [{"seq": 1, "kind": "end", "at_ms": 1, "mood": 3}]}, "mood"),
-            ({"token": token, "events": [event(1)], "batches": [{"token": token, "events": []}]}, "or `batches`"),
-            ({"token": old, "events": [event(1)]}, "a day ago"),
-            ({"token": str(token)[::-1], "events": [event(1)]}, "not one of this region's"),
-        ]
-        for body, said in bad:
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            answer = one.client.post(EVENTS, content=content)
-            assert answer.status_code == 400, (body, answer.text)
-            assert said in answer.json()["why"], answer.text
-        assert one.client.post(EVENTS, content=b" " * (65 << 10)).status_code == 413
-        assert one.client.get(EVENTS).status_code == 405
-        mixed = {"batches": [{"token": old, "events": [event(1)]}, {"token": token, "events": [event(1), event(2)]}]}
-        answer = one.client.post(EVENTS, content=json.dumps(mixed))
-        assert (answer.status_code, "2 events of the same request were kept" in answer.json()["why"]) == (400, True)
-        spooled = "".join(path.read_text() for path in (tmp_path / "telemetry").rglob("*.jsonl"))
-        assert spooled.count('"at_ms"') == 2
+def test_what_is_wrong_is_said_and_nothing_of_it_is_kept(shared: tuple[Path, Node]) -> None:
+    folder, one = shared
+    title = title_in(folder)
+    token, before = one.grant(title)["token"], counted(one)["events"]
+    day = Grant(
+        session=1,
+        viewer=2,
+        title=title,
+        device="tv",
+        zone="",
+        second=int(time.time()) - 90_000,
+        window_s=20,
+        arms={},
+    )
+    old = signed(secret_of(REGION_SECRET), day)
+    bad: list[tuple[object, str]] = [
+        (b"", "truncated"),
+        (b"\xff\xfe", "malformed"),
+        ({"token": token}, "missing"),
+        ({"token": token, "events": []}, "1 to 256"),
+        ({"token": token, "events": [{"seq": 0, "kind": "end", "at_ms": 1}]}, "seq"),
+        ({"token": token, "events": [{"seq": 1, "kind": "exploded", "at_ms": 1}]}, "exploded"),
+        ({"token": token, "events": [{"seq": 1, "kind": "end", "at_ms": -5}]}, "at_ms"),
+        ({"token": token, "events": [{"seq": 1, "kind": "end", "at_ms": 1, "mood": 3}]}, "mood"),
+        ({"token": token, "events": [event(1)], "batches": [{"token": token, "events": []}]}, "or `batches`"),
+        ({"token": old, "events": [event(1)]}, "a day ago"),
+        ({"token": str(token)[::-1], "events": [event(1)]}, "not one of this region's"),
+    ]
+    for body, said in bad:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = one.client.post(EVENTS, content=content)
+        assert answer.status_code == 400, (body, answer.text)
+        assert said in answer.json()["why"], answer.text
+    assert one.client.post(EVENTS, content=b" " * (65 << 10)).status_code == 413
+    assert one.client.get(EVENTS).status_code == 405
+    mixed = {"batches": [{"token": old, "events": [event(1)]}, {"token": token, "events": [event(1), event(2)]}]}
+    answer = one.client.post(EVENTS, content=json.dumps(mixed))
+    assert (answer.status_code, "2 events of the same request were kept" in answer.json()["why"]) == (400, True)
+    assert counted(one)["events"] - before == 2
 
 
-def test_sessions_are_for_the_regions_own_nodes_and_never_pass_a_gateway(tmp_path: Path) -> None:
-    with node(tmp_path) as one:
-        now = int(time.time())
-        path = f"/telemetry/v1/sessions?since={now - 60}&until={now - 40}"
-        assert one.client.get(path).status_code == 401
-        assert one.client.get(path, headers={"authorization": "Bearer region.forged"}).status_code == 401
-        owner = {"authorization": f"Bearer {mint(REGION_SECRET, 'shop')}"}
-        assert one.client.get(path, headers=owner).status_code == 401
-        assert one.client.get(path, headers={**REGION, "x-forwarded-for": "1.2.3.4"}).status_code == 404
-        assert one.rows(now - 60, now - 40) == []
-        early = one.client.get(f"/telemetry/v1/sessions?since={now - 60}&until={now + 5}", headers=REGION)
-        assert (early.status_code, early.json()["code"]) == (503, "telemetry.window")
+def test_sessions_are_for_the_regions_own_nodes_and_never_pass_a_gateway(shared: tuple[Path, Node]) -> None:
+    _, one = shared
+    now = int(time.time())
+    path = f"/telemetry/v1/sessions?since={now - 60}&until={now - 40}"
+    assert one.client.get(path).status_code == 401
+    assert one.client.get(path, headers={"authorization": "Bearer region.forged"}).status_code == 401
+    owner = {"authorization": f"Bearer {mint(REGION_SECRET, 'shop')}"}
+    assert one.client.get(path, headers=owner).status_code == 401
+    assert one.client.get(path, headers={**REGION, "x-forwarded-for": "1.2.3.4"}).status_code == 404
+    assert one.rows(now - 60, now - 40) == []
+    assert one.client.get("/metrics", headers={"x-forwarded-for": "1.2.3.4"}).status_code == 404
+    assert one.client.get("/metrics", headers={"authorization": "Bearer region.forged"}).status_code == 401
+    early = one.client.get(f"/telemetry/v1/sessions?since={now - 60}&until={now + 5}", headers=REGION)
+    assert (early.status_code, early.json()["code"]) == (503, "telemetry.window")
 
 
 def test_cmcd_is_kept_beside_the_events_of_its_session(tmp_path: Path) -> None:
@@ -249,10 +266,7 @@ def test_cmcd_is_kept_beside_the_events_of_its_session(tmp_path: Path) -> None:
         assert one.client.post(cmcd, content="sta=").status_code == 400
         assert one.client.post("/telemetry/v1/cmcd?token=x", content=line % 2).status_code == 400
         one.kill()
-    with node(tmp_path):
-        deadline = time.monotonic() + 30
-        sql = "SELECT bitrate_bps, delay_ms, detail FROM events WHERE kind = 'cmcd' ORDER BY detail"
-        while len(found := in_parquet(tmp_path, sql)) < 4 and time.monotonic() < deadline:
-            time.sleep(0.3)
+    sql = "SELECT bitrate_bps, delay_ms, detail FROM events WHERE kind = 'cmcd' ORDER BY detail"
+    found = in_parquet(tmp_path, sql)
     assert len(found) == 4
     assert [row[:2] for row in found if "e=ps" in str(row[2])] == [(3_200_000, 412)] * 2
