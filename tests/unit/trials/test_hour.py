@@ -76,10 +76,3 @@ def test_somebodys_treatment_is_no_measure_of_today() -> None:
     rows = [play(START, 400, arms={"shop-r1": "canary"}), play(START, 500, arms={"aa-even": "same"})]
     hour = folded(Hour(), rows, START + 1, [requests(START, 7, arm="canary"), requests(START, 9)], START + 1)
     assert (today(hour, "shop").sessions, today(hour, "shop").requests) == (1, 9)
-
-
-def test_what_was_kept_with_other_bounds_gives_way_to_what_is_told_now() -> None:
-    times = (1,) * (len(LATENCY_BOUNDS_MS) + 1)
-    kept = Hour(1, 1, (Slot(0, first=0, until=1, services={"shop": Served(2, 0, (0,))}),))
-    shop = today(folded(kept, [], 2, [figure(1, times)], 2), "shop")
-    assert shop.latency == times and shop.affected["request_errors"] == (1, 5)
