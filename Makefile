@@ -70,6 +70,7 @@ bench: dev ## run every benchmark and write bench/results (about 45 minutes; ben
 	$(BIN)/python bench/compile.py
 	$(BIN)/python bench/judge.py
 	$(BIN)/python bench/assignment.py
+	$(BIN)/python bench/margins.py
 	$(BIN)/python bench/ten_thousand.py
 	$(BIN)/python bench/gateway_beside_nginx.py
 	$(BIN)/python bench/media.py

@@ -65,7 +65,7 @@ def test_thresholds_are_todays_quantiles_and_floors_today_at_the_margin_a_standa
     assert found["play_delay:tail"].thresholds == (1001, 1501, 1801, 1901, 1981)
     assert found["play_delay:tv"].thresholds == (201, 241, 281, 321, 361)
     assert found["play_delay:tail"].floors[4] == pytest.approx(2 * (0.0095 - math.sqrt(0.0095 / 2000)), rel=0.02)
-    assert found["start_failures"].floors[0] == pytest.approx(2 * (0.01 - math.sqrt(0.0099 / 2000)), rel=0.02)
+    assert found["start_failures"].floors[0] == pytest.approx(1.8 * (0.01 - math.sqrt(0.0099 / 2000)), rel=0.02)
 
 
 def test_a_bad_day_is_no_licence_to_fail() -> None:
@@ -109,7 +109,7 @@ def test_what_players_do_not_tell_is_not_judged_unless_it_is_the_goal() -> None:
 def test_the_goals_test_is_turned_about() -> None:
     measures = planned(trial(MetricPlan("start_failures", goal=True), "play_delay"), TODAY)
     assert measures.goal is not None
-    assert (measures.goal.harm, measures.goal.margin, measures.goal.guardrail) == ("less", 0.5, False)
+    assert (measures.goal.harm, measures.goal.margin, measures.goal.guardrail) == ("less", 1 / 1.8, False)
     assert measures.goal_plan() is not None
     delay = planned(trial(MetricPlan("play_delay", goal=True)), TODAY).goal
     assert delay is not None
