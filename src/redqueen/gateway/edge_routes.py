@@ -24,8 +24,10 @@ NAME = "front-door"
 _TWO_READINGS = r".*(?://|/\.\.?(?:/.*)?$|\\|%(?:00|25|2[eEfF]|5[cC])).*"
 REFUSED: dict[str, Any] = {"match": {"safe_regex": {"regex": _TWO_READINGS}}, "direct_response": {"status": 400}}
 # What nodes tell each other and whoever watches them: they ask each node, and nobody asks through the door. Services
-# decode percent signs, which no path of the region's own has there: such a spelling is found nowhere either.
-_INSIDE = r"/(?:metrics|telemetry/v1/(?:sessions|figures))(?:/.*)?|/(?:telemetry/.*|[^/]*)%.*"
+# decode percent signs, so that whatever could come to mean one of these is found nowhere either.
+_PLAINLY = r"/(?:metrics|telemetry/v1/(?:sessions|figures))(?:/.*)?"
+_IN_DISGUISE = r"/(?:[mt][^/]*%|%6[dD]|%74|telemetry/.*%).*"
+_INSIDE = f"{_PLAINLY}|{_IN_DISGUISE}"
 _NOT_FROM_OUTSIDE: dict[str, Any] = {"match": {"safe_regex": {"regex": _INSIDE}}, "direct_response": {"status": 404}}
 _NO_MEDIA_HERE = {"match": {"safe_regex": {"regex": "/(?:media|v)(?:/.*)?"}}, "direct_response": {"status": 404}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -182,3 +183,35 @@ def test_the_incremental_compiler_gives_the_same_bytes_through_a_trials_life():
 def test_the_secret_is_in_no_text_that_is_shown():
     assert "00000000" not in repr(TRIED)
     assert bytes(16).hex().encode() not in compile(TRIED).files["lds.json"]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/metrics", False),
+        ("/metrics/", False),
+        ("/metri%63s", False),
+        ("/%6detrics", False),
+        ("/%6Detrics", False),
+        ("/telemetry/v1/sessions", False),
+        ("/telemetry/v1/figures/x", False),
+        ("/telemetry/v1/session%73", False),
+        ("/telemetry/v%31/figures", False),
+        ("/t%65lemetry/v1/figures", False),
+        ("/%74elemetry/v1/figures", False),
+        ("/telemetry/v1/events", True),
+        ("/telemetry/v1/cmcd", True),
+        ("/metrics-of-mine", True),
+        ("/title/a%20b", True),
+        ("/api/v1/titles/%6d", True),
+        ("/", True),
+    ],
+)
+def test_what_only_nodes_may_ask_is_not_found_however_it_is_spelled(path: str, found: bool):
+    [table] = resources(PLAIN, "rds.json")
+    entries = table["virtual_hosts"][-1]["routes"]
+    [hidden] = [one for one in entries if "metrics" in one["match"].get("safe_regex", {}).get("regex", "")]
+    assert hidden["direct_response"] == {"status": 404}
+    assert (re.fullmatch(hidden["match"]["safe_regex"]["regex"], path) is None) == found
+    # It comes before every service's entry.
+    assert entries.index(hidden) < min(at for at, one in enumerate(entries) if "route" in one)
