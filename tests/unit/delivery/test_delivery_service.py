@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,17 @@ class Fleet:
     revisions: dict[str, int] = field(default_factory=dict[str, int])
     ill: str = "-"
     away: bool = False
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+    """What somebody else does, once, while a leader looks."""
     size = Size(3, {"api": 2})
 
     async def wishes(self) -> Wishes:
         return Wishes(tuple(self.known.values()), tuple(self.revisions.items()), tuple(self.editions.items()))
 
     async def views(self) -> Sequence[NodeView]:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
         own = Wish(ServiceFile("api", "me", ("x",), count=2), self.revisions.get("api", 0))
         return [view for wish in (own, *self.known.values()) for view in self._views(wish)]
 
@@ -272,6 +277,19 @@ async def test_two_leaders_at_once_double_nothing() -> None:
     assert phases == ["starting", "trying"]
 
 
+async def test_of_two_leaders_that_saw_the_same_only_one_moves_a_release() -> None:
+    rig = Rig()
+    other = rig.another()
+    await rig.promoted(1)
+    await rig.ship(2)
+    for _ in range(3):
+        rig.fleet.meanwhile = other.turn
+        await rig.delivery.turn()
+        rig.clock.advance(1.0)
+    phases = [event.phase for event in rig.events if isinstance(event, ReleaseMoved) and event.release == "r2"]
+    assert phases == ["starting", "trying"]
+
+
 async def test_a_version_that_never_comes_up_fails_and_its_groups_leave() -> None:
     rig = Rig()
     await rig.promoted(1)
@@ -289,6 +307,7 @@ async def test_the_api_is_replaced_by_an_edition_and_comes_back() -> None:
     api = Manifest("api", "me", code="src")
     await rig.ship(1, api)
     assert rig.fleet.known["api--r1-canary"].edition == Edition("r1", f"/data/releases/{1:064x}/src")
+    assert rig.fleet.known["api--r1-baseline"].edition == Edition(""), "as installed, but a node of that role"
     await rig.turns(3)
     rig.trials.end("api-r1", Status.PROMOTED)
     await rig.turns(10)
