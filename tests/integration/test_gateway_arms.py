@@ -51,7 +51,7 @@ async def test_the_gateway_draws_thousands_of_viewers_as_everybody_else_does(tmp
 
 async def test_who_comes_without_a_cookie_gets_one_and_keeps_the_arm(tmp_path: Path) -> None:
     async with trial_region(tmp_path) as region:
-        for _ in range(20):
+        for _ in range(5):
             async with httpx.AsyncClient(trust_env=False) as browser:
                 first = await browser.get(f"{region.url}/shop/x")
                 lines = first.headers.get_list("set-cookie")
