@@ -58,3 +58,15 @@ def test_what_is_taken_is_read_from_the_armed_trials_of_that_layer() -> None:
     armed = arming.armed(trial, 0.1, Range(5, 10))
     assert taken(arming.layer_salt("home"), [armed]) == [Range(5, 10, "t")]
     assert taken(arming.layer_salt("other"), [armed]) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "share", "holdout"),
+    [([Range(900_000, BUCKETS, "a")], 0.6, 0.5), ([Range(0, 800_000, "a"), Range(100, 200, "b")], 0.3, 0.0)],
+    ids=["an older trial stands in the holdout", "two hold the same"],
+)
+def test_whoever_holds_what_already_nothing_is_given_twice_or_from_the_holdout(
+    held: list[Range], share: float, holdout: float
+) -> None:
+    with pytest.raises(Conflict):
+        placed("home", share, held, trial="c", holdout=holdout)
