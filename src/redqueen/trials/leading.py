@@ -10,7 +10,7 @@ more calls a second than that. Refuses nothing. Enter at `Leading.turn`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +18,8 @@ import anyio
 import msgspec
 
 from redqueen.clock import Clock
-from redqueen.errors import Conflict
-from redqueen.events import Emit
+from redqueen.errors import Conflict, InvalidInput, Unavailable
+from redqueen.events import Emit, LoopFailed
 from redqueen.stats.dispersion import Noise
 from redqueen.store.audit import REGION, Audit
 from redqueen.store.ports import Records
@@ -30,8 +30,9 @@ from redqueen.trials.collecting import FIGURES_MATURE_S, SESSIONS_MATURE_S, Span
 from redqueen.trials.happenings import FalseAlarm, TelemetryMissing, TrialWaits, tell
 from redqueen.trials.judging import Moved, Standing
 from redqueen.trials.learning import Learning
-from redqueen.trials.ledger import Begun, Entry, Head, Judged, Ledger, Passed, Taught
+from redqueen.trials.ledger import Begun, Entry, Head, Judged, Ledger, Passed, Reported, Taught
 from redqueen.trials.life import Renew
+from redqueen.trials.measures import Measures
 from redqueen.trials.model import Status
 from redqueen.trials.permanent import permanent
 from redqueen.trials.ports import Sources
@@ -40,6 +41,8 @@ from redqueen.trials.stretches import Window
 from redqueen.trials.taking import Data, fixed
 
 ASKED_EACH_S: Final = 250
+NOTHING: Final = Measures((), (), 0.05)
+"""The measures of a trial that never began."""
 _MOST_LOOKS: Final = 4
 """Looks of one trial in one turn: the rest of what is late comes with the next turns."""
 
@@ -82,7 +85,7 @@ class Leading:
         data = await self._collected(heads.values())
         for trial_id, head in heads.items():
             if head.life.running:
-                heads[trial_id] = await self._judged(head, data)
+                heads[trial_id] = await self._alone(head, self._judged(head, data))
         await self._arm(heads.values())
         await self._learning.learn(data.sessions, data.figures, self._clock.now())
         for head in heads.values():
@@ -105,8 +108,19 @@ class Leading:
         self._known = {one: known for one, known in self._known.items() if one in heads}
         for trial_id in sorted(heads, key=lambda one: (heads[one].trial.created_s, one)):
             if heads[trial_id].life.status is Status.PLANNED:
-                heads[trial_id] = await self._begun(heads[trial_id], heads)
+                heads[trial_id] = await self._alone(heads[trial_id], self._begun(heads[trial_id], heads))
         return heads
+
+    async def _alone(self, head: Head, step: Awaitable[Head]) -> Head:
+        """Take a step of one trial; what fails there fails for it alone, and is tried again with the next turn."""
+        try:
+            return await step
+        except Unavailable:
+            raise  # the store's trouble is everybody's
+        except Exception as error:  # noqa: BLE001 - one trial's fault must not stop the others; it is logged
+            self._known.pop(head.trial.id, None)
+            self._emit(LoopFailed(f"trial {head.trial.id}", f"{type(error).__name__}: {error}", 1.0))
+            return head
 
     async def _begun(self, head: Head, heads: Mapping[str, Head]) -> Head:
         """Begin a trial if its layer has room; what it is judged by is fixed here."""
@@ -119,7 +133,12 @@ class Leading:
                 self._waiting[trial.id] = str(error)
                 self._emit(TrialWaits(trial.id, str(error)))
             return head
-        measures = self._learning.measures(trial, self._noise(heads))
+        try:
+            measures = self._learning.measures(trial, self._noise(heads))
+        except InvalidInput as error:
+            reported = Reported(self._clock.now(), f"it cannot be judged: {error}")
+            after = judging.moved(trial, NOTHING, Moved(head.life, Standing()), reported)
+            return await self._written(head, after, reported) or head
         entry = Begun(self._clock.now())
         after = judging.moved(trial, measures, Moved(head.life, judging.begun(trial, measures)), entry)
         since = stretches.settled(after.life.stretches[0]) if after.life.stretches else 0
@@ -234,14 +253,14 @@ class Leading:
 
         async def ask_sessions(span: Span) -> None:
             answers = await self._sources.sessions(span.since, span.until)
-            self._again["sessions"] = span.until if answers.silent else 0
             sessions.append(collecting.taken(span, answers, now_s, SESSIONS_MATURE_S))
+            self._again["sessions"] = span.until if sessions[0].until < span.until else 0
             asked.append(len(answers.asked))
 
         async def ask_figures(span: Span) -> None:
             answers = await self._sources.figures(span.since, span.until)
-            self._again["figures"] = span.until if answers.silent else 0
             figures.append(collecting.taken(span, answers, now_s, FIGURES_MATURE_S))
+            self._again["figures"] = span.until if figures[0].until < span.until else 0
             asked.append(len(answers.asked))
 
         async with anyio.create_task_group() as group:

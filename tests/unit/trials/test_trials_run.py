@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from redqueen.errors import Conflict, InvalidInput, NotFound
-from redqueen.events import Event
+from redqueen.events import Event, LoopFailed
 from redqueen.store.audit import Audit
 from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.ports import Put, Record
@@ -219,3 +219,31 @@ async def test_what_happens_is_told_as_changes_not_as_looks() -> None:
     assert kinds.count(TrialMoved) == 3
     encoded = msgspec.json.encode([msgspec.to_builtins(event) for event in rig.events])
     assert b"shop-r1" in encoded
+
+
+async def test_a_trial_that_cannot_be_judged_is_refused_and_one_that_slipped_in_ends_in_words() -> None:
+    rig = Rig()
+    with pytest.raises(InvalidInput, match="luck"):
+        await rig.trials.start(release(metrics=(MetricPlan("luck"),)))
+    await Ledger(rig.records).open(Head(release("shop-r9", metrics=(MetricPlan("luck"),))))
+    await rig.trials.start(release())
+    await rig.run(2)
+    head = await rig.trials.get("shop-r9")
+    assert head.life.status is Status.STOPPED and "luck" in head.life.because
+    assert (await rig.trials.get("shop-r1")).life.status is Status.RUNNING
+    assert (await rig.trials.replay("shop-r9")).same_life
+
+
+async def test_one_trials_damaged_evidence_does_not_stop_the_others() -> None:
+    rig = Rig()
+    await rig.trials.start(release())
+    await rig.run(3)
+    await rig.records.put("trial/shop-r1", Put("evidence", b"\xc1 no msgpack"))
+    rig.trials = rig.leader()
+    await rig.run(32)
+    failed = {event.loop for event in rig.events if isinstance(event, LoopFailed)}
+    assert failed == {"trial shop-r1"}
+    await rig.run(30)
+    assert (await rig.trials.get("aa-even")).looks >= 1
+    await rig.armed.read()
+    assert "shop-r1" in {one.trial for one in rig.armed.armed}
