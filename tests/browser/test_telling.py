@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,13 +15,15 @@ import msgspec
 import pytest
 from playwright.sync_api import Page, Request, Response, expect
 
+from redqueen.cli.upload import examine
 from redqueen.fleet.datadir import registry_key
 from redqueen.registry.rights import mint
 from redqueen.telemetry.model import SessionRow
 from redqueen.telemetry.sessions import CLOSES_S
-from redqueen.testing.region import Region
+from redqueen.testing.region import Region, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.region, pytest.mark.timeout(240)]
+FILMS = Path(os.environ.get("REDQUEEN_TEST_FILMS", Path(__file__).parents[3] / "shared" / "media"))
 EVENTS, LEFT = "/telemetry/v1/events", "Object.keys(localStorage).filter((key) => key.startsWith('redqueen.told.'))"
 
 
@@ -75,16 +79,16 @@ def clock(page: Page) -> float:
     return float(page.evaluate("document.querySelector('video')?.currentTime ?? 0"))
 
 
-def film(region: Region) -> str:
-    """Return a sample title that can be played, as soon as there is one."""
-    deadline = time.monotonic() + 150
+@pytest.fixture(scope="module")
+def title(region: Region) -> str:
+    """Give a film that can be played."""
+    film = FILMS / "live_tos_800x332_70s.webm"
+    if not film.exists():
+        pytest.skip(f"no real films in {FILMS} (set REDQUEEN_TEST_FILMS)")
     with region.api() as api:
-        while time.monotonic() < deadline:
-            for title in api.get("/titles")["titles"]:
-                if title["state"] in ("playable", "complete") and (title["duration_s"] or 0) > 15:
-                    return str(title["id"])
-            time.sleep(0.5)
-    raise AssertionError("no sample title was ready")
+        title_id = region.sender(api).send(examine(film), title="Told of").title_id
+        wait_for(api, title_id, ("playable", "complete"), timeout_s=120)
+    return title_id
 
 
 def watch(page: Page, region: Region, title: str, *, beyond_s: float = 2.0) -> None:
@@ -116,8 +120,10 @@ def rows(region: Region, since: int, until: int) -> list[SessionRow]:
     return found
 
 
-def test_every_event_arrives_although_api_nodes_are_killed_and_the_page_is_left(owner: Page, region: Region) -> None:
-    title, wire, began = film(region), Wire(), int(time.time())
+def test_every_event_arrives_although_api_nodes_are_killed_and_the_page_is_left(
+    owner: Page, region: Region, title: str
+) -> None:
+    wire, began = Wire(), int(time.time())
     wire.listen(owner)
     watch(owner, region, title)
     grant = wire.grants[0]
@@ -144,8 +150,8 @@ def test_every_event_arrives_although_api_nodes_are_killed_and_the_page_is_left(
     assert best.seq > 0 and not best.failed and best.delay_ms == last["delay_ms"] and best.device == "desktop"
 
 
-def test_what_could_not_be_told_is_told_by_the_next_page(owner: Page, region: Region) -> None:
-    title, wire = film(region), Wire()
+def test_what_could_not_be_told_is_told_by_the_next_page(owner: Page, region: Region, title: str) -> None:
+    wire = Wire()
     wire.listen(owner)
     owner.route(f"**{EVENTS}", lambda route: route.abort())
     watch(owner, region, title, beyond_s=3.0)
@@ -159,8 +165,7 @@ def test_what_could_not_be_told_is_told_by_the_next_page(owner: Page, region: Re
     assert seqs == list(range(1, len(seqs) + 1)) and len(seqs) >= 3
 
 
-def test_a_film_plays_where_no_session_can_be_had(owner: Page, region: Region) -> None:
-    title = film(region)
+def test_a_film_plays_where_no_session_can_be_had(owner: Page, region: Region, title: str) -> None:
     owner.route("**/api/v1/titles/*/sessions", lambda route: route.fulfill(status=500, body="{}"))
     watch(owner, region, title)
     expect(owner.get_by_test_id("player-error")).to_have_count(0)
