@@ -116,7 +116,7 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True):
     arms: dict[str, str]
     first: tuple[str, ...]
     failed: bool
-    """No first frame within START_LIMIT_S, or an error before it."""
+    """No first frame within START_LIMIT_S, whatever the reason; False where nothing was heard."""
     delay_ms: int
     played_ms: int
     stalled_ms: int
