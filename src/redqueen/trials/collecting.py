@@ -26,6 +26,8 @@ PATIENCE_S: Final = 6
 """How much longer a second waits for a node that does not answer."""
 KEPT_S: Final = 540
 """How far back nodes are asked; they keep ten minutes."""
+LEAST_HEARD: Final = 0.9
+"""Share of nodes that must have answered for a second, or nothing is concluded from it."""
 CATCH_UP_S: Final = 60
 """The most seconds taken at once, so that a leader who comes late catches up in bounded turns."""
 
@@ -56,6 +58,8 @@ class Taken(Generic[Row]):
     rows: tuple[Row, ...]
     gaps: tuple[Gap, ...]
     heard: float
+    thin: tuple[tuple[int, int], ...] = ()
+    """Seconds [first, until) in which too few nodes answered to conclude anything."""
 
 
 def span(cursor: int, now_s: float, mature_s: int, again: int = 0) -> Span | None:
@@ -80,7 +84,23 @@ def taken(asked: Span, answers: Answers[Row], now_s: float, mature_s: int) -> Ta
     gaps = tuple(Gap(node, asked.since, until) for node in missing if until > asked.since)
     heard = 1.0 - len(answers.silent) / len(answers.asked) if answers.asked else 0.0
     rows = tuple(row for row in answers.rows if asked.since <= row.second < until)
-    return Taken(asked.since, until, rows, asked.lost + gaps, heard)
+    thin = ((asked.since, until),) if heard < LEAST_HEARD and until > asked.since else ()
+    lost = tuple((gap.first, gap.until) for gap in asked.lost)
+    return Taken(asked.since, until, rows, asked.lost + gaps, heard, lost + thin)
+
+
+def extended(known: Taken[Row] | None, new: Taken[Row], wanted_from: int) -> Taken[Row]:
+    """Put what is new to what was taken before and is still wanted, so that nodes are asked for a second once."""
+    if known is None or known.until != new.since:
+        return new
+    return Taken(
+        max(known.since, min(wanted_from, new.since)),
+        new.until,
+        (*(row for row in known.rows if row.second >= wanted_from), *new.rows),
+        (*(gap for gap in known.gaps if gap.until > wanted_from), *new.gaps),
+        new.heard,
+        (*(part for part in known.thin if part[1] > wanted_from), *new.thin),
+    )
 
 
 def merged(rows: Iterable[SessionRow]) -> tuple[SessionRow, ...]:

@@ -26,7 +26,7 @@ from redqueen.store.ports import Records
 from redqueen.telemetry.model import FigureBin, SessionRow
 from redqueen.trials import arming, collecting, judging, layers, looks, stretches, taking
 from redqueen.trials.armed_rows import ArmedRows
-from redqueen.trials.collecting import FIGURES_MATURE_S, SESSIONS_MATURE_S, Span, Taken
+from redqueen.trials.collecting import FIGURES_MATURE_S, KEPT_S, SESSIONS_MATURE_S, Span, Taken
 from redqueen.trials.happenings import FalseAlarm, TelemetryMissing, TrialWaits, tell
 from redqueen.trials.judging import Moved, Standing
 from redqueen.trials.learning import Learning
@@ -73,6 +73,7 @@ class Leading:
         self._waiting: dict[str, str] = {}
         self._silent: dict[str, tuple[str, ...]] = {}
         self._again: dict[str, int] = {}
+        self._data = Data()
         self._collect_at_s = 0.0
         self._founded = False
 
@@ -242,11 +243,11 @@ class Leading:
     async def _collected(self, heads: Iterable[Head]) -> Data:
         """Ask all nodes for the seconds that are mature and that some trial, or the history, has not seen."""
         if self._clock.monotonic() < self._collect_at_s:
-            return Data()
+            return self._data
         now_s, hour = self._clock.now(), self._learning.hour
         running = [head for head in heads if head.life.running]
-        rows_from = min([hour.sessions_until, *(one.sessions_until for one in running if fixed(one).by_sessions)])
-        bins_from = min([hour.figures_until, *(one.figures_until for one in running)])
+        rows_wanted = min([hour.sessions_until, *(one.sessions_until for one in running if fixed(one).by_sessions)])
+        bins_wanted = min([hour.figures_until, *(one.figures_until for one in running)])
         sessions: list[Taken[SessionRow]] = []
         figures: list[Taken[FigureBin]] = []
         asked: list[int] = []
@@ -263,6 +264,11 @@ class Leading:
             self._again["figures"] = span.until if figures[0].until < span.until else 0
             asked.append(len(answers.asked))
 
+        # A trial that is stuck must not make the others' data grow.
+        oldest = int(now_s) - KEPT_S
+        rows_wanted, bins_wanted = max(oldest, rows_wanted), max(oldest, bins_wanted)
+        rows_from = _next(self._data.sessions, rows_wanted)
+        bins_from = _next(self._data.figures, bins_wanted)
         async with anyio.create_task_group() as group:
             if (
                 span := collecting.span(rows_from, now_s, SESSIONS_MATURE_S, self._again.get("sessions", 0))
@@ -271,9 +277,13 @@ class Leading:
             if (span := collecting.span(bins_from, now_s, FIGURES_MATURE_S, self._again.get("figures", 0))) is not None:
                 group.start_soon(ask_figures, span)
         self._collect_at_s = self._clock.monotonic() + sum(asked) / ASKED_EACH_S - 1.0
-        data = Data(sessions[0] if sessions else None, figures[0] if figures else None)
-        self._miss(data)
-        return data
+        self._miss(Data(sessions[0] if sessions else None, figures[0] if figures else None))
+        known = self._data
+        self._data = Data(
+            collecting.extended(known.sessions, sessions[0], rows_wanted) if sessions else known.sessions,
+            collecting.extended(known.figures, figures[0], bins_wanted) if figures else known.figures,
+        )
+        return self._data
 
     def _miss(self, data: Data) -> None:
         """Log nodes that begin or cease to be silent."""
@@ -296,6 +306,11 @@ class Leading:
             for name, one in found:
                 together[name] = together.get(name, Noise()) + one
         return together
+
+
+def _next(taken: Taken[SessionRow] | Taken[FigureBin] | None, wanted: int) -> int:
+    """Return the second to ask for next: after those that are here, if all that is wanted before them is here too."""
+    return taken.until if taken is not None and taken.since <= wanted <= taken.until else wanted
 
 
 def _renewed(head: Head, standing: Standing) -> Head:

@@ -19,8 +19,6 @@ from redqueen.trials.ledger import Head
 from redqueen.trials.measures import Measures
 from redqueen.trials.stretches import Window
 
-LEAST_HEARD: Final = 0.9
-"""Share of nodes that must have answered for a second, or nothing is concluded from it."""
 _OF_GATEWAYS: Final = frozenset(name for name, one in metrics.CATALOGUE.items() if one.source is metrics.Source.FIGURES)
 
 
@@ -74,9 +72,8 @@ def seen(head: Head, window: Window, data: Data) -> Seen:
         *_clipped(figures if _by_figures(measures) else None, head.figures_until, end),
     ]
     thin = [
-        one
-        for one, counts in ((sessions, measures.by_sessions), (figures, _by_figures(measures)))
-        if one is not None and counts and one.heard < LEAST_HEARD
+        *_overlapping(sessions if measures.by_sessions else None, head.sessions_until, until),
+        *_overlapping(figures if _by_figures(measures) else None, head.figures_until, end),
     ]
     nodes = ", ".join(sorted({gap.node or "any node" for gap in gaps}))
     return Seen(
@@ -87,6 +84,10 @@ def seen(head: Head, window: Window, data: Data) -> Seen:
         tuple(gaps),
         f"nothing was heard from {nodes}" if gaps and thin else "",
     )
+
+
+def _overlapping(taken: Taken[SessionRow] | Taken[FigureBin] | None, since: int, until: int) -> list[tuple[int, int]]:
+    return [part for part in (taken.thin if taken else ()) if part[0] < until and part[1] > since]
 
 
 def _clipped(taken: Taken[SessionRow] | Taken[FigureBin] | None, since: int, until: int) -> list[Gap]:

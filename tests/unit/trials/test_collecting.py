@@ -15,6 +15,7 @@ from redqueen.trials.collecting import (
     SESSIONS_MATURE_S,
     Gap,
     Span,
+    extended,
     joined,
     merged,
     ordered,
@@ -105,3 +106,15 @@ def test_after_a_silence_the_same_seconds_are_asked_for_again_so_that_a_slow_clo
     later = NOW + 1
     assert span(NEWEST, later, SESSIONS_MATURE_S, again=NEWEST + 1) == Span(NEWEST, NEWEST + 1)
     assert span(NEWEST + 1, later, SESSIONS_MATURE_S, again=NEWEST + 1) == Span(NEWEST + 1, NEWEST + 2)
+
+
+def test_what_was_taken_before_is_kept_as_long_as_somebody_wants_it_and_never_twice() -> None:
+    first = taken(
+        Span(NEWEST - 4, NEWEST), Answers((row(1, second=NEWEST - 4), row(2, second=NEWEST - 1)), ("n",)), NOW, 24
+    )
+    second = taken(Span(NEWEST, NEWEST + 1), Answers((row(3),), ("n", "m"), ("m",)), NOW + 9, 24)
+    both = extended(first, second, NEWEST - 2)
+    assert (both.since, both.until, [one.session for one in both.rows]) == (NEWEST - 2, NEWEST + 1, [2, 3])
+    assert both.thin == ((NEWEST, NEWEST + 1),) and both.gaps == (Gap("m", NEWEST, NEWEST + 1),)
+    assert extended(both, first, 0) == first
+    assert extended(None, first, 0) == first
