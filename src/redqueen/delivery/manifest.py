@@ -21,7 +21,7 @@ from redqueen.fleet.declared import Limits, ServiceFile, Timings, first_wrong
 from redqueen.fleet.model import Edition
 from redqueen.gateway.declared import RouteDeclaration, ServicePolicyDeclaration, route_of, service_policy_of
 from redqueen.stats.model import Harm
-from redqueen.trials.metrics import CATALOGUE, PLAYED, Source
+from redqueen.trials.metrics import CATALOGUE, PLAYED
 from redqueen.trials.model import MetricPlan
 
 FILE: Final = "redqueen.toml"
@@ -293,16 +293,11 @@ def _wrong_pattern(manifest: Manifest) -> _Wrong | None:
 
 
 def _wrong_metric(manifest: Manifest) -> _Wrong | None:
-    known = [name for name, one in CATALOGUE.items() if manifest.own or one.source is Source.FIGURES]
     seen: set[str] = set()
     for index, metric in enumerate(manifest.metrics):
         key = f"metrics[{index}]"
-        if metric.name not in known:
-            return (
-                f"{key}.name",
-                metric.name,
-                f"what viewers of {manifest.service} can tell: {', '.join(sorted(known))}",
-            )
+        if metric.name not in CATALOGUE:
+            return f"{key}.name", metric.name, f"a metric of the catalogue: {', '.join(sorted(CATALOGUE))}"
         if metric.name in seen:
             return f"{key}.name", metric.name, "a metric only once"
         seen.add(metric.name)

@@ -81,7 +81,7 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"metrics": [{"name": "request_errors", "weight": 0}]}, "metrics[0].weight", "0.0", "above 0"),
     ({"metrics": [{"margin": 1.1}]}, "metrics[0].name", "", "missing"),
     ({"metrics": [{"name": "happiness"}]}, "metrics[0].name", "'happiness'", "request_errors"),
-    ({"metrics": [{"name": "play_delay"}]}, "metrics[0].name", "'play_delay'", "request_errors"),
+    ({"metrics": [{"name": "delay"}]}, "metrics[0].name", "'delay'", "play_delay"),
     ({"metrics": [{"name": "request_errors", "margin": 0.9}]}, "metrics[0].margin", "0.9", "above 1"),
     ({"metrics": [{"name": "request_errors", "expected": 9}]}, "metrics[0].expected", "9.0", "at most 6"),
     ({"serivce": "x"}, "serivce", "'x'", "service, owner"),
