@@ -48,8 +48,8 @@ class Shipped:
     verdict_s: float
     plays: int
     """On the canary."""
-    harmed: int
-    """Plays that the version made worse, until it was gone."""
+    harmed: float
+    """Plays that the version made worse until it was gone: beyond the share that went as badly without it."""
     guilty: list[str]
 
 
@@ -110,7 +110,10 @@ def _ship(region: Region, folder: Path, fault: str, tally: Tally) -> Shipped:
     time.sleep(SETTLE_S)
     told = _release(shipped.stdout)
     trial = _json(region, "trial", "show", told["trial"], "--json")
-    canary = [play for play in tally.plays if play.arms.get(told["trial"]) == "canary"]
+    drawn = [play for play in tally.plays if told["trial"] in play.arms]
+    canary = [play for play in drawn if play.arms[told["trial"]] == "canary"]
+    others = [play.harmed for play in drawn if play.arms[told["trial"]] != "canary"]
+    usual = sum(others) / max(1, len(others))
     return Shipped(
         fault=fault,
         verdict=told["phase"],
@@ -118,7 +121,7 @@ def _ship(region: Region, folder: Path, fault: str, tally: Tally) -> Shipped:
         first_viewer_s=round(min((play.at for play in canary), default=float("nan")) - at, 2),
         verdict_s=round(verdict_s, 1),
         plays=len(canary),
-        harmed=sum(play.harmed for play in canary),
+        harmed=round(max(0.0, sum(play.harmed for play in canary) - usual * len(canary)), 1),
         guilty=list(trial.get("guilty", ())),
     )
 
