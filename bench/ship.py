@@ -25,9 +25,9 @@ from typing import Any
 import imageio_ffmpeg
 
 from record import Bar, publish, stop
-from redqueen.cli.client import ApiClient, read_credentials
+from redqueen.cli.client import read_credentials
 from redqueen.testing.audience import Attendance, Audience, Tally, attending
-from redqueen.testing.region import Region, borrowed_or_own, clear_samples
+from redqueen.testing.region import Region, borrowed_or_own
 from shipped.door import FAULTS
 from threshold_rollout import RolledOut, rolled_out
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     attendance = Attendance(
         viewers=options.viewers, starts_per_minute=options.rate, paths=("/door/{title}",), telemetry=True
     )
-    with borrowed_or_own(options.data) as region, tempfile.TemporaryDirectory() as scratch:
+    with borrowed_or_own(options.data, samples=False) as region, tempfile.TemporaryDirectory() as scratch:
         rounds = _rounds(region, attendance, Path(scratch), options)
     beside = {
         fault: [rolled_out(fault, attendance, options.seed + k) for k in range(options.times)] for fault in FAULTS
@@ -161,8 +161,6 @@ metrics = [
 
 def _title(region: Region, scratch: Path) -> str:
     """Publish a film of a few seconds, so that encoding disturbs no figure; return its id."""
-    with ApiClient.local(region.data) as api:
-        clear_samples(api)
     film = scratch / "film.mp4"
     drawn = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=24:duration=4", "-c:v", "libx264", str(film)]
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *drawn], check=True, timeout=60)

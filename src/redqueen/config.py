@@ -81,6 +81,8 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counts: Counts = Counts()
     objects: Objects = Objects()
     telemetry: Telemetry = Telemetry()
+    samples: bool = True
+    """Whether a new region makes sample titles for itself; without them nothing is encoded that nobody published."""
     link_ttl_s: int = 21_600
     """Seconds that a playback link lives. Longer survives pauses, shorter limits sharing."""
 

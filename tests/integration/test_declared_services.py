@@ -69,7 +69,7 @@ http.server.ThreadingHTTPServer((os.environ["HOST"], port), Handler).serve_forev
 
 @pytest.fixture(scope="module")
 def region() -> Generator[Region]:
-    with temporary() as started:
+    with temporary(samples=False) as started:
         started.data.mkdir(parents=True)
         (started.data / "redqueen.toml").write_text(SMALL)
         started.up("--port", str(free_port()))

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.region, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def region() -> Generator[Region]:
-    with temporary() as started:
+    with temporary(samples=False) as started:
         started.data.mkdir(parents=True)
         (started.data / "redqueen.toml").write_text(SMALL)
         started.up("--port", str(free_port()))

@@ -32,8 +32,11 @@ class Begun:
 
 
 async def make_samples(data_dir: Path) -> None:
-    """Make the sample titles that were not made yet; takes some seconds of one core each."""
-    stores = Stores.open(data_dir, load(data_dir))
+    """Make the sample titles that were not made yet, if the settings want them; takes some seconds of one core each."""
+    region = load(data_dir)
+    if not region.samples:
+        return
+    stores = Stores.open(data_dir, region)
     try:
         product = Product(stores)
         for sample in SAMPLES:

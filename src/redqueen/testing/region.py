@@ -162,24 +162,28 @@ def free_port() -> int:
 
 
 @contextmanager
-def borrowed_or_own(data: Path | None) -> Generator[Region]:
+def borrowed_or_own(data: Path | None, *, samples: bool = True) -> Generator[Region]:
     """Give the running region in `data`, or start one that ends with the block."""
     if data is not None:
         yield Region(data.absolute())
         return
-    with temporary() as region:
+    with temporary(samples=samples) as region:
         region.up("--port", str(free_port()))
         yield region
 
 
 @contextmanager
-def temporary() -> Generator[Region]:
+def temporary(*, samples: bool = True) -> Generator[Region]:
     """Give a region that is not started; whatever of it runs at the block's end is ended and removed.
 
-    Raises RegionFailed if `down` left processes; they are ended by their pids then.
+    Without `samples` it encodes nothing that nobody published. Raises RegionFailed if `down` left
+    processes; they are ended by their pids then.
     """
     folder = Path(tempfile.mkdtemp(prefix="redqueen-region-"))
     region = Region(folder / "data")
+    if not samples:
+        region.data.mkdir(mode=0o700)
+        (region.data / "redqueen.toml").write_text("samples = false\n", encoding="utf-8")
     said = ""
     before = signal.signal(signal.SIGTERM, _leave)
     try:
