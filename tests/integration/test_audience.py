@@ -90,7 +90,9 @@ async def test_viewers_keep_their_cookies_and_every_event_is_acknowledged() -> N
     async with serving(service) as base:
         tally = await Audience(base, ("film",), attendance=MANY, habits=BRIEF).run(1.5)
     assert 90 < tally.begun < 220 and len(tally.plays) == tally.begun
-    assert len(service.cookies) <= 40 and len(service.sources) <= 40 and len(service.sources) > 20
+    assert 20 < len(service.sources) <= 40
+    # Somebody whose first two plays begin at once gets two cookies, of which one is kept.
+    assert len(service.cookies) < tally.begun / 2
     assert tally.told == tally.acknowledged == len(service.events) and tally.lost == 0
     assert {"asked", "first_frame", "stall_begin", "stall_end", "heartbeat", "end"} <= set(service.events.values())
     assert all(found.harmed_viewers == 0 for found in tally.harm("api-r2").values())
