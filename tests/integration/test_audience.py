@@ -113,13 +113,13 @@ async def test_a_bad_arm_harms_only_its_own_viewers_and_the_bad_device_is_named(
 async def test_a_start_fails_only_when_every_try_did() -> None:
     turns = iter(range(10_000))
     service = Service(lambda arm, agent: (500 if next(turns) % 2 == 0 else 200, 0.0))
-    one = Attendance(viewers=1, starts_per_minute=600, again_after_s=0.01)
+    one = Attendance(viewers=1, starts_per_minute=60, again_after_s=0.01)
     async with serving(service) as base:
-        tally = await Audience(base, ("film",), attendance=one, habits=BRIEF).run(0.5)
+        tally = await Audience(base, ("film",), attendance=one, habits=BRIEF).run(3.0)
     assert tally.plays and not any(play.failed for play in tally.plays)
     broken = Service(lambda arm, agent: (500, 0.0))
     async with serving(broken) as base:
-        tally = await Audience(base, ("film",), attendance=one, habits=BRIEF).run(0.5)
+        tally = await Audience(base, ("film",), attendance=one, habits=BRIEF).run(3.0)
     assert tally.plays and all(play.service_failure == "status 500" for play in tally.plays)
     assert set(broken.events.values()) == {"asked", "error"}
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from redqueen.stats.arrays import Floats
 
@@ -39,7 +39,9 @@ def learned(noise: Noise, *, confidence: float = 0.9, unknown: float = 3.0, fewe
     """
     if noise.blocks < fewest:
         return unknown
-    return max(1.0, noise.chi_square / float(stats.chi2.ppf(1.0 - confidence, noise.blocks)))
+    # The quantile of chi-square; scipy.stats has it by name but takes a second to load.
+    lowest = 2.0 * float(special.gammaincinv(0.5 * noise.blocks, 1.0 - confidence))
+    return max(1.0, noise.chi_square / lowest)
 
 
 def close(score: Floats, variance: Floats) -> Floats:
