@@ -23,18 +23,16 @@ from redqueen.cli.upload import examine
 from redqueen.clock import SystemClock
 from redqueen.errors import RedQueenError
 from redqueen.store.drivers.sqlite import SqliteRecords
-from redqueen.testing.region import Region, clear_samples, free_port, play_link, temporary, wait_for
+from redqueen.testing.region import Region, free_port, play_link, temporary, wait_for
 
 pytestmark = [pytest.mark.region, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
 def region() -> Generator[Region]:
-    """Give a region that serves and is not busy with its samples."""
-    with temporary() as started:
+    """Give a region that serves and is not busy with samples."""
+    with temporary(samples=False) as started:
         started.up("--port", str(free_port()))
-        with started.api() as api:
-            clear_samples(api)
         yield started
 
 
@@ -175,10 +173,11 @@ def full(disk: Path) -> Generator[None]:
 
 def test_a_full_disk_costs_no_upload_and_no_title(small_disk: Path, films: Path) -> None:
     region = Region(small_disk / "data")
+    region.data.mkdir(mode=0o700)
+    (region.data / "redqueen.toml").write_text("samples = false\n")
     region.up("--port", str(free_port()))
     try:
         with region.api() as api:
-            clear_samples(api)
             film = examine(films / "animation_bbb_480p24_30s.mp4")
             sender = region.sender(api, chunk_bytes=1 << 20, patience_s=3)
             with contextlib.ExitStack() as later:
