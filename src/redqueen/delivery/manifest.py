@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
-from redqueen.delivery.refusals import refused, wrong
 from redqueen.errors import InvalidInput
 from redqueen.fleet.declared import Limits, ServiceFile, Timings, first_wrong
 from redqueen.fleet.model import Edition
 from redqueen.gateway.declared import RouteDeclaration, ServicePolicyDeclaration, route_of, service_policy_of
+from redqueen.refusals import Refusals
 from redqueen.stats.model import Harm
 from redqueen.trials.metrics import CATALOGUE, PLAYED
 from redqueen.trials.model import MetricPlan
@@ -30,6 +30,7 @@ OWN: Final = frozenset({"api"})
 """The region's own roles that can be shipped."""
 FLAGS_VARIABLE: Final = "FLAGS"
 """The environment variable in which a release's nodes find its flags, as a JSON object."""
+_REFUSALS: Final = Refusals("release.manifest", "Change it and ship again", "docs/ship.md")
 MAX_BYTES: Final = 256 << 10
 _MAX_NAME = 32
 """A trial's id is the service's name and the release's, at most 40 characters."""
@@ -125,7 +126,7 @@ def converted(raw: object, source: str = FILE) -> Manifest:
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
-        raise refused(raw, source, str(error), _TABLES) from error
+        raise _REFUSALS.refused(raw, source, str(error), _TABLES) from error
     return checked(manifest, source)
 
 
@@ -133,7 +134,7 @@ def checked(manifest: Manifest, source: str = FILE) -> Manifest:
     """Return the manifest if everything in it can be. Raises InvalidInput naming the key."""
     found = _wrong_side(manifest) or _wrong_process(manifest) or _wrong_trial(manifest) or _wrong_rest(manifest)
     if found is not None:
-        raise wrong(source, *found)
+        raise _REFUSALS.wrong(source, *found)
     _check_gateway_side(manifest, source)
     return manifest
 
@@ -322,14 +323,14 @@ def _check_gateway_side(manifest: Manifest, source: str) -> None:
         except msgspec.ValidationError as error:
             within = str(error).replace("`$", f"`$.routes[{index}]", 1)
             within = within if "`$" in str(error) else f"{error} - at `$.routes[{index}]`"
-            raise refused({"routes": manifest.routes}, source, within, _TABLES) from error
+            raise _REFUSALS.refused({"routes": manifest.routes}, source, within, _TABLES) from error
         route_of(declared, manifest.service, where=f"{source}: routes[{index}]")
     try:
         policy = msgspec.convert(manifest.policy, ServicePolicyDeclaration)
     except msgspec.ValidationError as error:
         within = str(error).replace("`$", "`$.policy", 1)
         within = within if "`$" in str(error) else f"{error} - at `$.policy`"
-        raise refused({"policy": manifest.policy}, source, within, _TABLES) from error
+        raise _REFUSALS.refused({"policy": manifest.policy}, source, within, _TABLES) from error
     service_policy_of(policy, where=f"{source}: policy")
 
 

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
 from redqueen.errors import InvalidInput
 from redqueen.fleet.groups import RESERVED_MARK
 from redqueen.fleet.model import Edition, Program, Role
+from redqueen.refusals import Refusals
 
 RESERVED: Final = frozenset({role.value for role in Role} | {"envoy", "supervisor", "redqueen", "eureka", "media"})
 """Names that mean something in a region already."""
 OWN_VARIABLES: Final = ("HOST", "PORT", "REDQUEEN_")
 """Environment variables that the region sets itself (the last is a prefix)."""
+_REFUSALS: Final = Refusals("service.file", "Change it and add again", "docs/services.md")
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _OWNER = re.compile(r"[\w.@+ -]{1,80}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -140,7 +143,7 @@ def converted(raw: object, source: str) -> ServiceFile:
     try:
         file = msgspec.convert(raw, ServiceFile)
     except msgspec.ValidationError as error:
-        raise _refused(raw, source, str(error)) from error
+        raise _REFUSALS.refused(raw, source, str(error), _TABLES) from error
     return checked(file, source)
 
 
@@ -150,7 +153,7 @@ def checked(file: ServiceFile, source: str) -> ServiceFile:
     if wrong is None:
         return file
     key, value, accepted = wrong
-    raise _wrong(source, key, value, accepted)
+    raise _REFUSALS.wrong(source, key, value, accepted)
 
 
 def same_process(one: ServiceFile, other: ServiceFile) -> bool:
@@ -219,53 +222,4 @@ def _wrong_variable(file: ServiceFile) -> tuple[str, object, str] | None:
     return None
 
 
-def _refused(raw: object, source: str, error: str) -> InvalidInput:
-    """Turn msgspec's sentence (`Expected `int`, got `str` - at `$.count``) into key, value, what is accepted."""
-    expected, _, where = error.partition(" - at `")
-    path = where.rstrip("`").removeprefix("$").removeprefix(".")
-    unknown = re.match(r"Object contains unknown field `(?P<name>.*)`", expected)
-    if unknown:
-        key = f"{path}.{unknown['name']}" if path else unknown["name"]
-        return _wrong(source, key, _value(raw, key), f"one of {', '.join(_fields(path))}")
-    missing = re.match(r"Object missing required field `(?P<name>.*)`", expected)
-    if missing:
-        key = f"{path}.{missing['name']}" if path else missing["name"]
-        return InvalidInput("service.file", f"{source}: {key} is missing", hint="See docs/services.md for an example")
-    wanted = re.match(r"Expected `(?P<kind>[^`]*)`", expected)
-    accepted = _KINDS.get(wanted["kind"].partition(" |")[0], wanted["kind"]) if wanted else expected
-    return _wrong(source, path or "the file", _value(raw, path), accepted)
-
-
-_KINDS: Final = {
-    "str": "text in quotes",
-    "int": "a whole number",
-    "float": "a number",
-    "array": "a list",
-    "object": "a table",
-}
-
-
-def _fields(path: str) -> list[str]:
-    kinds: dict[str, type[msgspec.Struct]] = {"": ServiceFile, "limits": Limits, "timings": Timings}
-    return list(kinds[path].__struct_fields__) if path in kinds else ["what docs/services.md names"]
-
-
-def _value(raw: object, path: str) -> object:
-    """Return the plain value at a path such as `limits.memory_mb` or `command[1]`."""
-    found: object = raw
-    for part in re.findall(r"[^.\[\]]+", path):
-        if isinstance(found, dict):
-            found = cast("dict[str, object]", found).get(part)
-        elif isinstance(found, list) and part.isdigit():
-            found = (*cast("list[object]", found), None)[int(part)]
-        else:
-            # msgspec writes `[...]` for any value of a mapping: the mapping itself is shown.
-            break
-    return cast("object", found)
-
-
-def _wrong(source: str, key: str, value: object, accepted: str) -> InvalidInput:
-    shown = msgspec.json.encode(value).decode() if not isinstance(value, str) else repr(value)
-    return InvalidInput(
-        "service.file", f"{source}: {key} = {shown[:200]}", why=f"it must be {accepted}", hint="Change it and add again"
-    )
+_TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {"": ServiceFile, "limits": Limits, "timings": Timings}
