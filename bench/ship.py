@@ -27,7 +27,7 @@ import imageio_ffmpeg
 from record import Bar, publish, stop
 from redqueen.cli.client import read_credentials
 from redqueen.testing.audience import Attendance, Audience, Tally, attending
-from redqueen.testing.region import Region, borrowed_or_own
+from redqueen.testing.region import NO_SAMPLES, Region, borrowed_or_own
 from shipped.door import FAULTS
 from threshold_rollout import RolledOut, rolled_out
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     attendance = Attendance(
         viewers=options.viewers, starts_per_minute=options.rate, paths=("/door/{title}",), telemetry=True
     )
-    with borrowed_or_own(options.data, samples=False) as region, tempfile.TemporaryDirectory() as scratch:
+    with borrowed_or_own(options.data, settings=NO_SAMPLES) as region, tempfile.TemporaryDirectory() as scratch:
         rounds = _rounds(region, attendance, Path(scratch), options)
     beside = {
         fault: [rolled_out(fault, attendance, options.seed + k) for k in range(options.times)] for fault in FAULTS

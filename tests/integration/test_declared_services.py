@@ -24,7 +24,7 @@ import pytest
 
 from redqueen.cli.client import read_credentials
 from redqueen.errors import NotFound, RedQueenError
-from redqueen.testing.region import Region, free_port, temporary
+from redqueen.testing.region import NO_SAMPLES, Region, free_port, temporary
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = "counts = { worker = 1, control = 1, registry = 2, gateway = 2, api = 2 }\ntimings = { drain_s = 1.0 }\n"
@@ -69,9 +69,7 @@ http.server.ThreadingHTTPServer((os.environ["HOST"], port), Handler).serve_forev
 
 @pytest.fixture(scope="module")
 def region() -> Generator[Region]:
-    with temporary(samples=False) as started:
-        started.data.mkdir(parents=True)
-        (started.data / "redqueen.toml").write_text(SMALL)
+    with temporary(settings=NO_SAMPLES + SMALL) as started:
         started.up("--port", str(free_port()))
         yield started
 

@@ -23,7 +23,7 @@ from redqueen.cli.upload import examine
 from redqueen.clock import SystemClock
 from redqueen.errors import RedQueenError
 from redqueen.store.drivers.sqlite import SqliteRecords
-from redqueen.testing.region import Region, free_port, play_link, temporary, wait_for
+from redqueen.testing.region import NO_SAMPLES, Region, free_port, play_link, temporary, wait_for
 
 pytestmark = [pytest.mark.region, pytest.mark.timeout(300)]
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.region, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def region() -> Generator[Region]:
     """Give a region that serves and is not busy with samples."""
-    with temporary(samples=False) as started:
+    with temporary(settings=NO_SAMPLES) as started:
         started.up("--port", str(free_port()))
         yield started
 
@@ -174,7 +174,7 @@ def full(disk: Path) -> Generator[None]:
 def test_a_full_disk_costs_no_upload_and_no_title(small_disk: Path, films: Path) -> None:
     region = Region(small_disk / "data")
     region.data.mkdir(mode=0o700)
-    (region.data / "redqueen.toml").write_text("samples = false\n")
+    (region.data / "redqueen.toml").write_text(NO_SAMPLES)
     region.up("--port", str(free_port()))
     try:
         with region.api() as api:

@@ -12,7 +12,7 @@ from ship_rig import Crowd, release, ship, until, until_phase
 
 import redqueen
 from redqueen.errors import RedQueenError
-from redqueen.testing.region import Region, free_port, temporary
+from redqueen.testing.region import NO_SAMPLES, Region, free_port, temporary
 
 SMALL = "counts = { worker = 1, control = 1, registry = 2, gateway = 1, api = 1 }\ntimings = { drain_s = 1.0 }\n"
 MANIFEST = """
@@ -35,9 +35,7 @@ pytestmark = [pytest.mark.region, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def region() -> Generator[Region]:
-    with temporary(samples=False) as started:
-        started.data.mkdir(parents=True)
-        (started.data / "redqueen.toml").write_text(SMALL)
+    with temporary(settings=NO_SAMPLES + SMALL) as started:
         started.up("--port", str(free_port()))
         yield started
 

@@ -12,7 +12,7 @@ import pytest
 from ship_rig import Crowd, maker, release, ship, until, until_phase
 
 from redqueen.cli.client import read_credentials
-from redqueen.testing.region import Region, free_port, temporary
+from redqueen.testing.region import NO_SAMPLES, Region, free_port, temporary
 
 SMALL = "counts = { worker = 1, control = 2, registry = 2, gateway = 2, api = 2 }\ntimings = { drain_s = 1.0 }\n"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -23,9 +23,7 @@ pytestmark = [pytest.mark.region, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def region() -> Generator[Region]:
-    with temporary(samples=False) as started:
-        started.data.mkdir(parents=True)
-        (started.data / "redqueen.toml").write_text(SMALL)
+    with temporary(settings=NO_SAMPLES + SMALL) as started:
         started.up("--port", str(free_port()))
         yield started
 

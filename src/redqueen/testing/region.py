@@ -33,6 +33,8 @@ from redqueen.studio.samples import SAMPLES
 
 _REDQUEEN = [sys.executable, "-c", "from redqueen.cli.main import main; main()"]
 PATIENCE_S = 20.0
+NO_SAMPLES = "samples = false\n"
+"""Settings of a region that encodes nothing that nobody published."""
 
 
 class RegionFailed(Exception):
@@ -162,28 +164,28 @@ def free_port() -> int:
 
 
 @contextmanager
-def borrowed_or_own(data: Path | None, *, samples: bool = True) -> Generator[Region]:
-    """Give the running region in `data`, or start one that ends with the block."""
+def borrowed_or_own(data: Path | None, *, settings: str = "") -> Generator[Region]:
+    """Give the running region in `data`, or start one with these settings that ends with the block."""
     if data is not None:
         yield Region(data.absolute())
         return
-    with temporary(samples=samples) as region:
+    with temporary(settings=settings) as region:
         region.up("--port", str(free_port()))
         yield region
 
 
 @contextmanager
-def temporary(*, samples: bool = True) -> Generator[Region]:
+def temporary(*, settings: str = "") -> Generator[Region]:
     """Give a region that is not started; whatever of it runs at the block's end is ended and removed.
 
-    Without `samples` it encodes nothing that nobody published. Raises RegionFailed if `down` left
-    processes; they are ended by their pids then.
+    `settings` is the text of its settings file; without it the folder is not made. Raises RegionFailed
+    if `down` left processes; they are ended by their pids then.
     """
     folder = Path(tempfile.mkdtemp(prefix="redqueen-region-"))
     region = Region(folder / "data")
-    if not samples:
+    if settings:
         region.data.mkdir(mode=0o700)
-        (region.data / "redqueen.toml").write_text("samples = false\n", encoding="utf-8")
+        (region.data / "redqueen.toml").write_text(settings, encoding="utf-8")
     said = ""
     before = signal.signal(signal.SIGTERM, _leave)
     try:

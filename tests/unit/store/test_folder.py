@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.exceptions import GenericError
@@ -49,6 +51,24 @@ def test_a_copy_that_breaks_off_leaves_no_part_and_keeps_the_source(
         Folder(tmp_path.resolve()).take("sources/t1/film", source)
     assert source.exists()
     assert list((tmp_path / "sources/t1").iterdir()) == []
+
+
+def test_a_folder_goes_although_somebody_still_stores_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "media/t1"
+    folder.mkdir(parents=True)
+    (folder / "a").touch()
+    late, rmdir = iter(("b", "c")), os.rmdir
+
+    def beaten(path: str, **more: Any) -> None:
+        for name in late:
+            (folder / name).touch()
+            break
+        rmdir(path, **more)
+
+    monkeypatch.setattr(os, "rmdir", beaten)
+    Folder(tmp_path.resolve()).remove_all("media/t1")
+    assert not folder.exists()
+    assert next(late, "none") == "none"
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,15 @@ class Folder:
     def remove_all(self, prefix: str) -> None:
         """Remove a folder and all in it, unfinished files too; no error when there is none."""
         path = self.path(prefix)
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, onerror=_unless_gone)
+        for attempt in range(_TRIES):
+            if not path.is_dir() or path.is_symlink():
+                return
+            try:
+                return shutil.rmtree(path, onerror=_unless_gone)
+            except OSError as error:
+                # Somebody stored into the folder between the last removal in it and its own.
+                if error.errno != errno.ENOTEMPTY or attempt == _TRIES - 1:
+                    raise
 
 
 def _move(source: Path, goal: Path) -> None:
