@@ -24,7 +24,7 @@ def test_a_view_whose_process_is_gone_is_stopped() -> None:
     assert checked([reused])[0].state is NodeState.STOPPED
 
 
-@pytest.mark.parametrize("pid", [0, 1, -1, os.getpid()])
+@pytest.mark.parametrize("pid", [0, 1, -1, pytest.param(os.getpid(), id="own")])
 def test_nothing_is_killed_that_is_not_exactly_the_views_process(pid: int) -> None:
     with pytest.raises(NotFound):
         kill(replace(node_view(SPEC, None, NodeState.UP), pid=pid, started_s=1.0))
