@@ -24,10 +24,13 @@ from redqueen.api.schemas import moment
 from redqueen.api.services import Services
 from redqueen.delivery.groups import route_changes
 from redqueen.delivery.model import Artifact, Phase, Provenance, ReleaseRecord
+from redqueen.delivery.way_back import way_back
 from redqueen.errors import InvalidInput, NotFound, RedQueenError, Unavailable
 
 _OWNER = {"owner": True}
 _MAX_WORDS = 500
+_LOOKED_AT = 50
+"""Newest releases of a service among which the one to undo is looked for."""
 
 
 class ArtifactCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,13 @@ class ReleaseWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     provenance: Provenance = Provenance()
 
 
+class WayBackCard(msgspec.Struct, frozen=True):
+    """Which release a rollback would undo, and what would happen, one sentence a step."""
+
+    release: str
+    steps: list[str]
+
+
 class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why somebody stops or undoes a release, at most 500 characters."""
 
@@ -153,6 +163,17 @@ async def every(
 async def one(service: FromPath[str], release: FromPath[str], services: NamedDependency[Services]) -> ReleaseCard:
     """Return one release, such as `r3` of a service."""
     return card(await services.delivery.get(service, _number(service, release)))
+
+
+@get("/releases/{service:str}/rollback", opt=_OWNER, operation_id="planRollback", tags=["releases"])
+async def planned(service: FromPath[str], services: NamedDependency[Services]) -> WayBackCard:
+    """Tell what a rollback of the service would do now. 404 where nothing can be undone."""
+    found = way_back(await services.delivery.all(service, _LOOKED_AT), services.clock.now())
+    if found is None:
+        raise NotFound(
+            "release.none", f"No release of {service[:64]} can be undone", hint="See them: redqueen releases"
+        )
+    return WayBackCard(found.release.id, list(found.steps))
 
 
 @post("/releases/{service:str}/rollback", status_code=202, opt=_OWNER, operation_id="rollBack", tags=["releases"])
@@ -256,4 +277,4 @@ def _check_words(*texts: str) -> None:
             )
 
 
-ROUTES = [artifact, send, ship, every, one, rollback, stop]
+ROUTES = [artifact, send, ship, every, one, planned, rollback, stop]
