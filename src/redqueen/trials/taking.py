@@ -17,6 +17,7 @@ from redqueen.trials import collecting, metrics, stretches
 from redqueen.trials.collecting import Gap, Taken
 from redqueen.trials.ledger import Head
 from redqueen.trials.measures import Measures
+from redqueen.trials.model import Subject
 from redqueen.trials.stretches import Window
 
 _OF_GATEWAYS: Final = frozenset(name for name, one in metrics.CATALOGUE.items() if one.source is metrics.Source.FIGURES)
@@ -55,7 +56,8 @@ def window(head: Head, data: Data) -> Window | None:
 def seen(head: Head, window: Window, data: Data) -> Seen:
     """Return the look's data. A trial that counts sessions takes figures as soon as they are there.
 
-    These are told apart by arm at the gateways, so that it does not matter to which stretch they belong.
+    These are told apart by arm at the gateways, so that it does not matter to which stretch they belong. Of a flag,
+    or of nothing, gateways know nothing: there api nodes' counts of the look's own seconds stand for them.
     """
     measures, name = fixed(head), head.trial.id
     first, until = window.first, window.until
@@ -66,14 +68,20 @@ def seen(head: Head, window: Window, data: Data) -> Seen:
         since, end = head.figures_until, head.figures_until if figures is None else figures.until
     else:
         since, end = first, until
-    bins = () if figures is None else (one for one in figures.rows if since <= one.second < end and one.trial == name)
+    by_gateways = head.trial.subject is Subject.RELEASE
+    if by_gateways:
+        told = () if figures is None else (one for one in figures.rows if since <= one.second < end)
+    else:
+        told = () if sessions is None else (one for one in sessions.counts if first <= one.second < until)
+    bins = (one for one in told if one.trial == name)
+    by_figures = by_gateways and _by_figures(measures)
     gaps = [
         *_clipped(sessions if measures.by_sessions else None, head.sessions_until, until),
-        *_clipped(figures if _by_figures(measures) else None, head.figures_until, end),
+        *_clipped(figures if by_figures else None, head.figures_until, end),
     ]
     thin = [
         *_overlapping(sessions if measures.by_sessions else None, head.sessions_until, until),
-        *_overlapping(figures if _by_figures(measures) else None, head.figures_until, end),
+        *_overlapping(figures if by_figures else None, head.figures_until, end),
     ]
     nodes = ", ".join(sorted({gap.node or "any node" for gap in gaps}))
     return Seen(
@@ -87,12 +95,18 @@ def seen(head: Head, window: Window, data: Data) -> Seen:
 
 
 def _overlapping(taken: Taken[SessionRow] | Taken[FigureBin] | None, since: int, until: int) -> list[tuple[int, int]]:
-    return [part for part in (taken.thin if taken else ()) if part[0] < until and part[1] > since]
+    lost = [(gap.first, gap.until) for gap in _lost(taken, since)]
+    return lost + [part for part in (taken.thin if taken else ()) if part[0] < until and part[1] > since]
 
 
 def _clipped(taken: Taken[SessionRow] | Taken[FigureBin] | None, since: int, until: int) -> list[Gap]:
     clipped = [Gap(gap.node, max(gap.first, since), min(gap.until, until)) for gap in (taken.gaps if taken else ())]
-    return [gap for gap in clipped if gap.first < gap.until]
+    return _lost(taken, since) + [gap for gap in clipped if gap.first < gap.until]
+
+
+def _lost(taken: Taken[SessionRow] | Taken[FigureBin] | None, since: int) -> list[Gap]:
+    """Name the seconds that no node keeps any more, because nobody led for too long."""
+    return [Gap("", since, taken.since)] if taken and since < taken.since else []
 
 
 def _by_figures(measures: Measures) -> bool:
