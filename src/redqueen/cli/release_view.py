@@ -19,7 +19,7 @@ from redqueen.cli.client import ApiClient
 from redqueen.cli.output import note, say
 from redqueen.cli.progress import printable
 from redqueen.delivery.model import Phase
-from redqueen.errors import NotFound, Unavailable
+from redqueen.errors import Broken, NotFound, Unavailable
 
 EXIT_CODES: Final = {
     Phase.PROMOTED: 0,
@@ -132,10 +132,10 @@ class Watched:
             time.sleep(_LOOK_S)
 
     def _changed(self) -> bool:
-        """Read the release and tell another phase; an api that does not answer may be what is shipped."""
+        """Read the release and tell another phase; an api that does not answer, or wrongly, may be what is shipped."""
         try:
             found = self._api.read(self.release.path, ReleaseNow)
-        except Unavailable:
+        except (Broken, Unavailable):
             if time.monotonic() - self._heard_at > _SILENCE_S:
                 raise
             return False
@@ -154,7 +154,7 @@ class Watched:
             else:
                 trial = trial_view.follow(self._api, self.release.trial, going_on=lambda: not self._changed())
             self._trial_over = trial.status.ended
-        except (NotFound, Unavailable):
+        except (Broken, NotFound, Unavailable):
             return  # its trial begins within a second
 
     def _tell_trial(self, trial: trial_view.TrialNow) -> None:

@@ -23,7 +23,7 @@ from rich.text import Text
 from redqueen.cli.client import ApiClient
 from redqueen.cli.output import note
 from redqueen.cli.progress import printable
-from redqueen.errors import Unavailable
+from redqueen.errors import Broken, Unavailable
 from redqueen.trials.model import Status, Subject
 
 EXIT_CODES: Final = {
@@ -178,7 +178,7 @@ def _read(client: ApiClient, trial_id: str) -> TrialNow:
     while True:
         try:
             return client.read(path_of(trial_id), TrialNow)
-        except Unavailable:
+        except (Broken, Unavailable):
             if time.monotonic() - silent_since > _SILENCE_S:
                 raise
             time.sleep(_LOOK_S)
