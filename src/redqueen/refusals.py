@@ -35,7 +35,7 @@ class Refusals:
 
     def wrong(self, source: str, key: str, value: object, accepted: str) -> InvalidInput:
         """Say that `key` cannot have this value, and what it could have."""
-        shown = repr(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
+        shown = repr(value) if isinstance(value, str) else _shown(value)
         return InvalidInput(
             self.code, f"{source}: {key} = {shown[:200]}", why=f"it must be {accepted}", hint=self.again
         )
@@ -62,6 +62,13 @@ class Refusals:
         wanted = re.match(r"Expected `(?P<kind>[^`]*)`", expected)
         accepted = _KINDS.get(wanted["kind"].partition(" |")[0], wanted["kind"]) if wanted else expected
         return self.wrong(source, path or "the file", _value_at(raw, path), accepted)
+
+
+def _shown(value: object) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:  # thousands of tables, one in the other
+        return "…"
 
 
 def _value_at(raw: object, path: str) -> object:

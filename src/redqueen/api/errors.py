@@ -79,6 +79,13 @@ def _litestars(_: Request[Any, Any, State], error: HTTPException) -> Response[Er
     return _response(status, ErrorBody(code, what, _reasons(error) if status == 400 else "", hint), headers)
 
 
+def _too_deep(_: Request[Any, Any, State], __: RecursionError) -> Response[ErrorBody]:
+    # Nothing of ours recurses that far: it is a body of thousands of brackets.
+    return _response(
+        400, ErrorBody("request.invalid", "The request cannot be read", "it is nested too deep", "Say less")
+    )
+
+
 def _reasons(error: HTTPException) -> str:
     extra: object = error.extra
     if not isinstance(extra, list):
@@ -126,4 +133,9 @@ def _response(status: int, body: ErrorBody, headers: Mapping[str, str] | None = 
     return Response(body, status_code=status, headers=extra, media_type="application/json")
 
 
-HANDLERS: Mapping[Any, Any] = {RedQueenError: _ours, HTTPException: _litestars, Exception: _unforeseen}
+HANDLERS: Mapping[Any, Any] = {
+    RedQueenError: _ours,
+    HTTPException: _litestars,
+    RecursionError: _too_deep,
+    Exception: _unforeseen,
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -22,6 +23,7 @@ VARIANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 MAX_VARIANTS: Final = 16
 MAX_RULES: Final = 32
 MAX_VALUE_BYTES: Final = 16 << 10
+MAX_DEPTH: Final = 64
 _TEXT_CHARS: Final = 500
 _SAFE_INTEGER: Final = 2**53
 """Beyond this a browser would read another number."""
@@ -138,7 +140,7 @@ _ACCEPTED: Final = {
     FlagKind.STRING: f"text of at most {MAX_VALUE_BYTES} bytes",
     FlagKind.INTEGER: "a whole number of at most 2^53",
     FlagKind.NUMBER: "a finite number",
-    FlagKind.OBJECT: f"an object or a list of at most {MAX_VALUE_BYTES} bytes",
+    FlagKind.OBJECT: f"an object or a list of at most {MAX_VALUE_BYTES} bytes, {MAX_DEPTH} levels deep",
 }
 
 
@@ -158,6 +160,12 @@ def _fits(value: Any, kind: FlagKind) -> bool:
 
 def _small(value: object) -> bool:
     try:
-        return len(msgspec.json.encode(value)) <= MAX_VALUE_BYTES
-    except (RecursionError, TypeError, ValueError):
+        return _flat(value, MAX_DEPTH) and len(msgspec.json.encode(value)) <= MAX_VALUE_BYTES
+    except (TypeError, ValueError):
         return False
+
+
+def _flat(value: object, depth: int) -> bool:
+    """Tell whether a value has at most `depth` levels: readers may have less room on their stack than the writer."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth >= 0 and all(_flat(part, depth - 1) for part in cast("Iterable[object]", parts))
