@@ -33,6 +33,8 @@ MAX_BATCHES = 32
 MAX_AGE_S = 86_400
 """Seconds after its grant that a session may still be told of."""
 MAX_ARMS = 32
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a body can be; the last is one of thousands of brackets."""
 _CMCD_SEQ = 1 << 30
 """CMCD reports are numbered from here on, beyond every event."""
 
@@ -180,7 +182,7 @@ class Intake:
         self.tally.requests += 1
         try:
             batches = _batches(self._bodies.decode(body))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             return self._refused("body", str(error), address)
         told: list[Line] = []
         refused, now = Taken(), self._clock.now()
@@ -234,7 +236,7 @@ class Intake:
             return grant
         try:
             events = self._events.decode(batch.events)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             return self._refused("event", f"events: {error}", address)
         if not 0 < len(events) <= MAX_EVENTS:
             return self._refused("event", f"events: there are {len(events)}, 1 to {MAX_EVENTS} are taken", address)
