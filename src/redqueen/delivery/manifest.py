@@ -37,8 +37,10 @@ _MAX_NAME = 32
 _MAX_VERSION = 50
 _FARTHEST = 6.0
 """Harms beyond a factor 6 cannot be judged (`trials.planning`)."""
-_FLAG = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_FLAG = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+"""As the region's flags are named (`experiments.flags`), which these become with the promotion."""
 _MAX_FLAGS, _MAX_FLAG_BYTES, _MAX_PATTERNS = 100, 4096, 100
+_MAX_NUMBER = 2**53
 _OWN_ONLY = ("code", "web")
 _SERVICE_ONLY = (
     "command",
@@ -124,10 +126,11 @@ def parsed(text: bytes, source: str = FILE) -> Manifest:
 def converted(raw: object, source: str = FILE) -> Manifest:
     """Make a manifest of plain values. Raises InvalidInput naming file, key, value and what would do."""
     try:
-        manifest = msgspec.convert(raw, Manifest)
+        return checked(msgspec.convert(raw, Manifest), source)
     except msgspec.ValidationError as error:
         raise _REFUSALS.refused(raw, source, str(error), _TABLES) from error
-    return checked(manifest, source)
+    except RecursionError as error:
+        raise InvalidInput("release.manifest", f"{source} has tables in tables without end", hint="Say less") from error
 
 
 def checked(manifest: Manifest, source: str = FILE) -> Manifest:
@@ -266,12 +269,14 @@ def _wrong_flag(manifest: Manifest) -> _Wrong | None:
         )
     for key, value in manifest.flags.items():
         if not _FLAG.fullmatch(key):
-            return "flags", key, "names of letters, digits and `._-`, at most 64, first a letter"
+            return "flags", key, "names of lower-case letters, digits and `._-`, at most 64, first a letter"
         if not (manifest.own or key.startswith(f"{manifest.service}.")):
             # Two services that put one flag would take it from each other on their way back.
             return "flags", key, f"a flag of this service: its name begins with `{manifest.service}.`"
         if not isinstance(value, bool | int | float | str | dict):
             return f"flags.{key}", str(value), "true or false, text, a number or a table"
+        if isinstance(value, int | float) and not abs(value) <= _MAX_NUMBER:
+            return f"flags.{key}", str(value), "a finite number of at most 2^53"
         if len(msgspec.json.encode(value)) > _MAX_FLAG_BYTES:
             return f"flags.{key}", "…", f"at most {_MAX_FLAG_BYTES} bytes as JSON"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -46,7 +47,10 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"config": {"DEBUG": 1}}, "config", '{"DEBUG":1}', "text in quotes"),
     ({"config": {"FLAGS": "{}"}, "flags": {"hello.a": True}}, "config.FLAGS", "'{}'", "[flags]"),
     ({"flags": {"polite": True}}, "flags", "'polite'", "begins with `hello.`"),
-    ({"flags": {"hello.a b": True}}, "flags", "'hello.a b'", "names of letters"),
+    ({"flags": {"hello.a b": True}}, "flags", "'hello.a b'", "names of lower-case letters"),
+    ({"flags": {"hello.maxItems": 1}}, "flags", "'hello.maxItems'", "names of lower-case letters"),
+    ({"flags": {"hello.nan": math.nan}}, "flags.hello.nan", "'nan'", "a finite number"),
+    ({"flags": {"hello.far": 2**60}}, "flags.hello.far", str(2**60), "2^53"),
     ({"flags": {"hello.list": [1]}}, "flags.hello.list", "[1]", "true or false"),
     ({"flags": {"hello.big": "x" * 5000}}, "flags.hello.big", "…", "4096 bytes"),
     ({"flags": {f"hello.f{n}": True for n in range(101)}}, "flags", "101", "at most 100"),
@@ -174,3 +178,12 @@ def test_any_value_of_any_key_is_taken_or_refused_in_words(value: object, key: s
         assert "redqueen.toml" in error.what and error.hint
     else:
         service_file(manifest, "r1", "/data")
+
+
+def test_tables_in_tables_without_end_are_refused_in_words() -> None:
+    endless: dict[str, Any] = {}
+    for _ in range(2000):
+        endless = {"a": endless}
+    for change, words in (({"flags": {"hello.deep": endless}}, "without end"), ({"zone": endless}, "zone = …")):
+        with pytest.raises(InvalidInput, match=words):
+            converted({**GOOD, **change})
