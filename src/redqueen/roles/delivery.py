@@ -177,7 +177,14 @@ class ReleaseFlags:
 
 def _valued(known: Flag | None, key: str, value: Any) -> Flag:
     """Return the flag with this value as its default variant."""
-    flag = known or Flag(key, _kind(value), {}, "", description="made by a release")
+    kind = _kind(value)
+    flag = known or Flag(key, kind, {}, "", description="made by a release")
+    if flag.kind is not kind and not (flag.kind is FlagKind.NUMBER and kind is FlagKind.INTEGER):
+        # The release knows best what its own flag is; rules that name values of another kind mean nothing now.
+        whole = flag.kind is FlagKind.INTEGER and kind is FlagKind.NUMBER
+        flag = msgspec.structs.replace(
+            flag, kind=kind, variants=flag.variants if whole else {}, rules=flag.rules if whole else ()
+        )
     same = next((name for name, other in flag.variants.items() if other == value and type(other) is type(value)), None)
     variants = flag.variants if same else {**flag.variants, _RELEASED: value}
     return msgspec.structs.replace(flag, variants=variants, default=same or _RELEASED)
