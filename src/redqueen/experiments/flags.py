@@ -167,5 +167,9 @@ def _small(value: object) -> bool:
 
 def _flat(value: object, depth: int) -> bool:
     """Tell whether a value has at most `depth` levels: readers may have less room on their stack than the writer."""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth >= 0 and all(_flat(part, depth - 1) for part in cast("Iterable[object]", parts))
+    parts: Iterable[object] = ()
+    if isinstance(value, dict):
+        parts = cast("dict[str, object]", value).values()
+    elif isinstance(value, list):
+        parts = cast("list[object]", value)
+    return depth >= 0 and all(_flat(part, depth - 1) for part in parts)
