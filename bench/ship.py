@@ -1,10 +1,12 @@
-"""Ships five versions of a service to a running region while emulated viewers watch, and counts whom each harmed.
+"""Ships versions of six services at once to a running region while emulated viewers watch, and counts whom each harmed.
 
-One version doubles failed starts, one delays plays by a fifth, one answers 500 to 2% of requests, one
-is slow on televisions only, one is harmless. Each is shipped as a maker ships it, tried on viewers
+Every play passes all six. Of one service a version doubles failed starts, of one it delays plays by a
+fifth, of one it answers 500 to 2% of requests, of one it is slow on televisions only; of two it is harmless.
+Each is shipped again and again as a maker ships it, without regard to the others, tried on viewers
 who pass the gateways, judged by their players' events. Beside it: what a roll-out by steps of 5%
-and fixed thresholds does to the same plays (`threshold_rollout.py`). Bars: no bad version is
-promoted, no harmless one rolled back, and at most a third as many viewers are harmed.
+and fixed thresholds does to plays of the same kind that pass this one service
+(`threshold_rollout.py`). Bars: no bad version is promoted, no harmless one rolled back, and at most a
+third as many viewers are harmed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,20 +56,39 @@ class Shipped:
     guilty: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One of the services that every play passes: its place among them, and what is wrong with its new versions."""
+
+    place: int
+    fault: str
+
+    @property
+    def service(self) -> str:
+        """Return the service's name."""
+        return f"door-{self.place}"
+
+
+DOORS = tuple(Door(place, fault) for place, fault in enumerate((*FAULTS, HARMLESS)))
+
+
 def main(argv: Sequence[str]) -> int:
     """Ship every version so often; return 0 when every bar was met."""
     options = _options(argv)
     if not DOOR.is_file():
         return stop("bench/shipped/door.py is missing")
     attendance = Attendance(
-        viewers=options.viewers, starts_per_minute=options.rate, paths=("/door/{title}",), telemetry=True
+        viewers=options.viewers,
+        starts_per_minute=options.rate,
+        paths=tuple(f"/{door.service}/{{title}}" for door in DOORS),
+        telemetry=True,
     )
     with borrowed_or_own(options.data, settings=NO_SAMPLES) as region, tempfile.TemporaryDirectory() as scratch:
-        rounds = _rounds(region, attendance, Path(scratch), options)
+        done = _all(region, attendance, Path(scratch), options)
     beside = {
         fault: [rolled_out(fault, attendance, options.seed + k) for k in range(options.times)] for fault in FAULTS
     }
-    return _publish(rounds, beside, options)
+    return _publish(done, beside, options)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
@@ -76,52 +98,61 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=900.0, help="plays a minute [900]")
     parser.add_argument("--viewers", type=int, default=20_000, help="how many different viewers there are")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="only these versions, with commas between")
+    parser.add_argument("--minutes", type=float, default=1e9, help="ship nothing new after so many minutes")
     parser.add_argument("--step-s", type=float, default=45.0, help="shortest time at a step")
     return parser.parse_args(list(argv))
 
 
-def _rounds(region: Region, attendance: Attendance, scratch: Path, options: argparse.Namespace) -> list[Shipped]:
+def _all(region: Region, attendance: Attendance, scratch: Path, options: argparse.Namespace) -> list[Shipped]:
     credentials = read_credentials(region.data)
-    base, headers = credentials.address.rstrip("/"), {"Authorization": f"Bearer {credentials.token}"}
+    headers = {"Authorization": f"Bearer {credentials.token}"}
     title = _title(region, scratch)
-    first = region.run("ship", str(_folder(scratch, HARMLESS, options)), "--json", timeout_s=120.0)
-    if first.returncode:
-        raise SystemExit(f"the first release failed: {first.stdout[-400:]} {first.stderr[-400:]}")
-    wanted = [fault for fault in FAULTS if not options.only or fault in options.only.split(",")]
+    for door in DOORS:
+        first = region.run("ship", str(_folder(scratch, door, HARMLESS, options)), "--json", timeout_s=120.0)
+        if first.returncode:
+            raise SystemExit(f"the first release failed: {first.stdout[-400:]} {first.stderr[-400:]}")
+    audience = Audience(credentials.address.rstrip("/"), (title,), attendance, headers=headers, seed=options.seed)
+    with attending(audience) as tally, ThreadPoolExecutor(len(DOORS)) as makers:
+        time.sleep(SETTLE_S)
+        work = [makers.submit(_again_and_again, region, door, scratch, tally, options) for door in DOORS]
+        return [shipped for one in work for shipped in one.result()]
+
+
+def _again_and_again(
+    region: Region, door: Door, scratch: Path, tally: Tally, options: argparse.Namespace
+) -> list[Shipped]:
+    """Be the maker of one service."""
     done: list[Shipped] = []
-    for number in range(options.times):
-        for fault in wanted:
-            audience = Audience(base, (title,), attendance, headers=headers, seed=options.seed + number)
-            with attending(audience) as tally:
-                time.sleep(SETTLE_S)
-                done.append(_ship(region, _folder(scratch, fault, options), fault, tally))
-            print(json.dumps(asdict(done[-1])), flush=True)
-            # What was promoted is the service from now on: the next version must meet a sound one.
-            if done[-1].verdict == "promoted" and fault != HARMLESS:
-                region.run("rollback", "door", timeout_s=120.0)
+    until = time.monotonic() + options.minutes * 60.0
+    while len(done) < options.times and (time.monotonic() < until or not done):
+        folder = _folder(scratch, door, door.fault, options)
+        done.append(_ship(region, folder, door, tally))
+        print(json.dumps(asdict(done[-1])), flush=True)
+        # What was promoted is the service from now on: the next version must meet a sound one.
+        if done[-1].verdict == "promoted" and door.fault != HARMLESS:
+            region.run("rollback", door.service, timeout_s=120.0)
     return done
 
 
-def _ship(region: Region, folder: Path, fault: str, tally: Tally) -> Shipped:
+def _ship(region: Region, folder: Path, door: Door, tally: Tally) -> Shipped:
     began, at = time.monotonic(), time.time()
     shipped = region.run("ship", str(folder), "--json", timeout_s=VERDICT_S)
     verdict_s = time.monotonic() - began
     time.sleep(SETTLE_S)
     told = _release(shipped.stdout)
     trial = _json(region, "trial", "show", told["trial"], "--json")
-    drawn = [play for play in tally.plays if told["trial"] in play.arms]
+    drawn = [play for play in tally.plays.copy() if told["trial"] in play.arms]
     canary = [play for play in drawn if play.arms[told["trial"]] == "canary"]
-    others = [play.harmed for play in drawn if play.arms[told["trial"]] != "canary"]
+    others = [play.by(door.place).harmed for play in drawn if play.arms[told["trial"]] != "canary"]
     usual = sum(others) / max(1, len(others))
     return Shipped(
-        fault=fault,
+        fault=door.fault,
         verdict=told["phase"],
         because=told["because"],
         first_viewer_s=round(min((play.at for play in canary), default=float("nan")) - at, 2),
         verdict_s=round(verdict_s, 1),
         plays=len(canary),
-        harmed=round(max(0.0, sum(play.harmed for play in canary) - usual * len(canary)), 1),
+        harmed=round(max(0.0, sum(play.by(door.place).harmed for play in canary) - usual * len(canary)), 1),
         guilty=list(trial.get("guilty", ())),
     )
 
@@ -132,21 +163,21 @@ def _release(lines: str) -> Any:
     return next(one for one in reversed(told) if one["kind"] == "release")
 
 
-def _folder(scratch: Path, fault: str, options: argparse.Namespace) -> Path:
-    folder = scratch / f"door-{fault}-{time.time_ns()}"
+def _folder(scratch: Path, door: Door, fault: str, options: argparse.Namespace) -> Path:
+    folder = scratch / f"{door.service}-{fault}-{time.time_ns()}"
     folder.mkdir()
     shutil.copy(DOOR, folder)
     (folder / "redqueen.toml").write_text(
-        f'''service = "door"
+        f'''service = "{door.service}"
 owner = "bench"
 command = ["python3", "door.py"]
-count = 2
+count = 1
 steps = [0.05, 0.25, 0.5]
 step_s = {options.step_s}
 horizon_s = {VERDICT_S - 300.0}
 warm_s = 20.0
 config = {{ FAULT = "{fault}" }}
-routes = [{{ path = "/door" }}]
+routes = [{{ path = "/{door.service}" }}]
 metrics = [
   {{ name = "start_failures" }},
   {{ name = "play_delay" }},

@@ -59,7 +59,8 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 felt = fault_of(fault, viewer, headers.get("user-agent", ""), time.time(), luck)
             await asyncio.sleep(felt.delay_s)
             reason = "OK" if felt.status == 200 else "Broken"
-            writer.write(f"HTTP/1.1 {felt.status} {reason}\r\ncontent-length: 2\r\n\r\nok".encode())
+            timing = f"server-timing: fault;dur={felt.delay_s * 1000:.3f}"
+            writer.write(f"HTTP/1.1 {felt.status} {reason}\r\n{timing}\r\ncontent-length: 2\r\n\r\nok".encode())
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
         pass

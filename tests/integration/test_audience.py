@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -23,49 +24,45 @@ MANY = Attendance(viewers=40, starts_per_minute=6000, again_after_s=0.01, heartb
 
 @dataclass
 class Service:
-    """A region as viewers see it; `playback` decides the status and the seconds of a play's answer by the arm."""
+    """A region as viewers see it; `playback` decides the status of a play's answer by arm, agent and try (1, 2, …)."""
 
-    playback: Callable[[str, str], tuple[int, float]] = lambda arm, agent: (200, 0.0)
+    playback: Callable[[str, str, int], int] = lambda arm, agent, attempt: 200
     beacon: Callable[[int], int] = lambda turn: 204
     cookies: set[str] = field(default_factory=set)
     beacons: int = 0
     events: dict[tuple[str, int], str] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
 
-    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, float, str, bytes]:
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes, turn: int) -> tuple[int, str, bytes]:
         known = headers.get("cookie", "").partition(";")[0].removeprefix("rq_viewer=")
         if path.endswith("/playback"):
             viewer = known or f"v{len(self.cookies)}"
             self.cookies.add(viewer)
-            status, delay_s = self.playback(arm(viewer), headers["user-agent"])
-            return (
-                status,
-                delay_s,
-                f"Set-Cookie: rq_viewer={viewer}; Path=/; HttpOnly\r\nSet-Cookie: other=1\r\n",
-                b"{}",
-            )
+            status = self.playback(arm(viewer), headers["user-agent"], turn)
+            cookies = f"Set-Cookie: rq_viewer={viewer}; Path=/; HttpOnly\r\nSet-Cookie: other=1\r\n"
+            return status, f"{cookies}Server-Timing: door;dur=2.5, store;dur=0.5\r\n", b"{}"
         if path.endswith("/sessions"):
             assert json.loads(body)["device"] and known in self.cookies
             token = json.dumps({"token": f"{known}-{time.monotonic_ns()}", "arms": {"api-r2": arm(known)}})
-            return 200, 0.0, "", token.encode()
+            return 200, "", token.encode()
         assert (method, path) == ("POST", "/telemetry/v1/events")
         self.beacons += 1
         status = self.beacon(self.beacons)
         if status == 204:
             said = json.loads(body)
             self.events |= {(said["token"], event["seq"]): event["kind"] for event in said["events"]}
-        return status, 0.0, "", b""
+        return status, "", b""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.sources.add(writer.get_extra_info("peername")[0])
         try:
-            while True:
+            # A play has connections of its own, and its tries come first.
+            for turn in itertools.count(1):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
                 method, path, _ = head[0].split()
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                status, delay_s, extra, said = self.answer(method, path, headers, body)
-                await asyncio.sleep(delay_s)
+                status, extra, said = self.answer(method, path, headers, body, turn)
                 length = "" if status == 204 else f"Content-Length: {len(said)}\r\n"
                 writer.write(f"HTTP/1.1 {status} x\r\n{extra}{length}\r\n".encode() + said)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -99,8 +96,8 @@ async def test_viewers_keep_their_cookies_and_every_event_is_acknowledged() -> N
 
 
 async def test_a_bad_arm_harms_only_its_own_viewers_and_the_bad_device_is_named() -> None:
-    def playback(arm: str, agent: str) -> tuple[int, float]:
-        return (500 if arm == "canary" and "SMART-TV" in agent else 200), 0.0
+    def playback(arm: str, agent: str, attempt: int) -> int:
+        return 500 if arm == "canary" and "SMART-TV" in agent else 200
 
     service = Service(playback)
     async with serving(service) as base:
@@ -111,13 +108,14 @@ async def test_a_bad_arm_harms_only_its_own_viewers_and_the_bad_device_is_named(
 
 
 async def test_a_start_fails_only_when_every_try_did() -> None:
-    turns = iter(range(10_000))
-    service = Service(lambda arm, agent: (500 if next(turns) % 2 == 0 else 200, 0.0))
+    service = Service(lambda arm, agent, attempt: 500 if attempt == 1 else 200)
     one = Attendance(viewers=1, starts_per_minute=60, again_after_s=0.01)
     async with serving(service) as base:
         tally = await Audience(base, ("film",), attendance=one, habits=BRIEF).run(3.0)
     assert tally.plays and not any(play.failed for play in tally.plays)
-    broken = Service(lambda arm, agent: (500, 0.0))
+    # Two tries of 3 ms as the service says, and the pause between them.
+    assert all(play.felt[0].own_s == pytest.approx(0.016) for play in tally.plays)
+    broken = Service(lambda arm, agent, attempt: 500)
     async with serving(broken) as base:
         tally = await Audience(base, ("film",), attendance=one, habits=BRIEF).run(3.0)
     assert tally.plays and all(play.service_failure == "status 500" for play in tally.plays)

@@ -10,6 +10,7 @@ threads at `attending`.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from redqueen.clock import Clock, SystemClock
 from redqueen.errors import InvalidInput
 from redqueen.telemetry.model import Kind
 from redqueen.testing.viewer.fate import DAY_S, Fate, Habits, next_start
-from redqueen.testing.viewer.harm import Harm, Played, summed
+from redqueen.testing.viewer.harm import Felt, Harm, Played, summed
 from redqueen.testing.viewer.http import Answer, Browser, TooSlow, Unreachable
 from redqueen.testing.viewer.policy import RetryPolicy
 from redqueen.testing.viewer.telemetry import Granted, Teller, granted
@@ -34,6 +35,8 @@ AGENTS: Mapping[str, str] = {
     "tv": "Mozilla/5.0 (SMART-TV; Linux; Tizen 8.0) AppleWebKit/537.36 (KHTML, like Gecko) TV Safari/537.36",
     "other": "Lavf/61.7.100",
 }
+_DURATION = re.compile(r";\s*dur=(\d+(?:\.\d+)?)")
+"""A metric's milliseconds in Server-Timing (W3C)."""
 _POLICY = RetryPolicy(timeout_s=10.0, connection_timeout_s=5.0)
 _GRANT_S = 1.0
 _PARTING_S = 20.0
@@ -136,7 +139,7 @@ class Audience:
         headers = {**self.headers, "User-Agent": AGENTS.get(person.device, ""), "X-Redqueen": "1"}
         async with Browser(_POLICY, self.clock, headers=headers, local_host=self._address(person)) as browser:
             line = _Line(browser, person)
-            trouble = await self._ask(line, title)
+            felt = await self._ask(line, title)
             answered_at = self.clock.monotonic()
             grant = await self._granted(line, title)
             # Like the web player, a viewer waits a second at most for the session.
@@ -147,10 +150,11 @@ class Audience:
                 device=person.device,
                 arms={} if grant is None else grant.arms,
                 own_failure=fate.fails,
-                service_failure=trouble,
+                service_failure=felt[-1].failure if felt else "",
                 own_delay_s=fate.delay_s,
                 service_s=service_s,
                 noticed_s=self.attendance.noticed_s,
+                felt=felt,
             )
             if grant is None:
                 self.tally.ungranted += self.attendance.telemetry
@@ -170,18 +174,22 @@ class Audience:
             return None
         return f"127.{64 + (person.number >> 16) % 64}.{person.number >> 8 & 255}.{person.number & 255}"
 
-    async def _ask(self, line: _Line, title: str) -> str:
-        """Ask for what a play needs; say what failed after every try, or nothing."""
+    async def _ask(self, line: _Line, title: str) -> tuple[Felt, ...]:
+        """Ask for what a play needs until something fails after every try; say what each address did."""
+        felt: list[Felt] = []
         for path in self.attendance.paths:
-            url, said = self.base + path.format(title=title), ""
+            url, began, said, own_s = self.base + path.format(title=title), self.clock.monotonic(), "", None
             for attempt in range(self.attendance.tries):
-                await self.clock.sleep(self.attendance.again_after_s if attempt else 0.0)
-                said = await _trouble(line, url)
+                pause_s = self.attendance.again_after_s if attempt else 0.0
+                await self.clock.sleep(pause_s)
+                said, took_s = await _tried(line, url)
+                own_s = own_s if took_s is None else (own_s or 0.0) + pause_s + took_s
                 if not said:
                     break
+            felt.append(Felt(said, self.clock.monotonic() - began, own_s))
             if said:
-                return said
-        return ""
+                break
+        return tuple(felt)
 
     async def _told(self, line: _Line, teller: Teller, fate: Fate, played: Played) -> None:
         teller.note(Kind.ASKED)
@@ -243,12 +251,15 @@ class _Line:
         return answer
 
 
-async def _trouble(line: _Line, url: str) -> str:
+async def _tried(line: _Line, url: str) -> tuple[str, float | None]:
+    """Ask once; say what failed (empty: nothing) and what the service says that it took."""
     try:
         answer = await line.send("GET", url)
     except (Unreachable, TooSlow) as error:
-        return str(error)
-    return f"status {answer.status}" if answer.status >= 400 else ""
+        return str(error), None
+    durations = _DURATION.findall(answer.headers.get("server-timing", ""))
+    took_s = sum(map(float, durations)) / 1000.0 if durations else None
+    return f"status {answer.status}" if answer.status >= 400 else "", took_s
 
 
 def _moments(fate: Fate, heartbeat_s: float) -> list[tuple[float, Kind]]:

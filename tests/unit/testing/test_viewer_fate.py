@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from redqueen.testing.viewer.fate import Habits, next_start
-from redqueen.testing.viewer.harm import Played, summed
+from redqueen.testing.viewer.harm import Felt, Played, summed
 
 
 def seeded(seed: int) -> random.Random:
@@ -73,3 +73,10 @@ def test_harm_is_summed_by_arm_and_counts_a_viewer_once() -> None:
     assert found["control"].harmed_viewers == 0
     assert summed(plays, "t", until_s=150.0)["canary"].harmed_viewers == 1
     assert set(summed(plays, "another")) == {""}
+
+
+def test_each_address_answers_for_what_it_says_it_did() -> None:
+    slow, stalled, broken = Felt("", 0.4), Felt("", 0.9, own_s=0.02), Felt("status 500", 1.6, own_s=1.5)
+    play = replace(PLAY, service_failure="status 500", service_s=2.9, felt=(slow, stalled, broken))
+    assert [play.by(asked).harmed for asked in range(4)] == [True, False, True, False]
+    assert play.by(2).failed and not play.by(0).failed

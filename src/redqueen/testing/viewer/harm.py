@@ -8,9 +8,19 @@ anyway. Enter at `Played` and `summed`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redqueen.telemetry.model import START_LIMIT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Felt:
+    """What a viewer felt of one address: the failure after every try (empty: none), tries and pauses in seconds."""
+
+    failure: str = ""
+    seconds: float = 0.0
+    own_s: float | None = None
+    """Of `seconds`, what the service owns to have taken (Server-Timing), pauses included; None: it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,14 @@ class Played:
     service_s: float
     """How long the service's answers took, tries and pauses included."""
     noticed_s: float = 0.1
+    felt: tuple[Felt, ...] = ()
+    """What each address that was asked for did, in turn; those after a failed one were not asked."""
+
+    def by(self, asked: int) -> Played:
+        """Return the play as it would have been had only the address number `asked` (0, 1, ...) been slow or failed."""
+        one = self.felt[asked] if asked < len(self.felt) else Felt()
+        took_s = one.seconds if one.own_s is None else one.own_s
+        return replace(self, service_failure=one.failure, service_s=took_s, felt=(one,))
 
     @property
     def delay_s(self) -> float:
