@@ -31,6 +31,7 @@ from redqueen.events import Event
 from redqueen.gateway import agent
 from redqueen.gateway.figures import Kept
 from redqueen.gateway.model import Endpoint, GatewaySettings, GatewayState, MediaKeys, RouteInputs
+from redqueen.gateway.ports import PlayerSink
 from redqueen.gateway.routes import default_routes
 from redqueen.gateway.transport import TlsEdge
 from redqueen.processes import ProcessId
@@ -209,6 +210,7 @@ async def gateway(
     number: int = 1,
     tls: TlsEdge | None = None,
     figures: Kept | None = None,
+    players: PlayerSink | None = None,
     otlp_url: str = "",
 ) -> AsyncIterator[Gateway]:
     """Run an agent in this process; its Envoy is ended with the block."""
@@ -228,6 +230,7 @@ async def gateway(
                 report=running.states.append,
                 on_envoy=running.envoys.append,
                 figures=figures,
+                players=players,
                 task_status=task_status,
             )
 

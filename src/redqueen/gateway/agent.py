@@ -1,7 +1,7 @@
 """The agent beside each Envoy: follows the region's inputs and keeps one Envoy serving them.
 
 Its loops: inputs (endpoints by stream, routes by poll), snapshots (debounced, written, confirmed or
-taken back), Envoy itself (adopted or started, watched, restarted), and what Envoy saw (tries, figures).
+taken back), Envoy itself (adopted or started, watched, restarted), and what Envoy saw (tries, figures, players).
 Envoy never depends on the agent: it serves on while the agent is dead, and the next agent adopts it.
 Without any answer from the region the last good files stay in effect. Enter at `run`.
 """
@@ -40,12 +40,15 @@ from redqueen.gateway.model import (
     SourceHeard,
     SourceSilent,
 )
+from redqueen.gateway.player_log import LOOK_S, NAME, PlayerLog
 from redqueen.gateway.ports import (
     EndpointSource,
     EvidenceSink,
     FigureSink,
     NoEvidence,
+    NoPlayers,
     OnEnvoy,
+    PlayerSink,
     Report,
     RouteSource,
     ignore_envoy,
@@ -80,6 +83,7 @@ async def run(
     on_envoy: OnEnvoy = ignore_envoy,
     evidence: EvidenceSink | None = None,
     figures: FigureSink | None = None,
+    players: PlayerSink | None = None,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Keep a gateway running until `drain` is set; then let clients move on and end Envoy.
@@ -100,6 +104,7 @@ async def run(
             group.start_soon(agent.keep_envoy, task_status)
             group.start_soon(agent.watch_tries, evidence or NoEvidence())
             group.start_soon(agent.count, figures or Kept())
+            group.start_soon(agent.hear_players, players or NoPlayers())
             await drain.wait()
             await agent.drain()
             group.cancel_scope.cancel()
@@ -298,6 +303,18 @@ class _Agent:
             except Exception as error:  # noqa: BLE001 - without evidence the leases still run out; it is tried again
                 self._emit(LoopFailed("gateway.evidence", str(error) or type(error).__name__, RETRY_S))
                 await self._clock.sleep(RETRY_S)
+
+    async def hear_players(self, sink: PlayerSink) -> None:
+        """Hand on what players say of themselves on media requests."""
+        log = PlayerLog(self._folder.path / NAME)
+        while True:
+            await self._clock.sleep(LOOK_S)
+            try:
+                lines, dropped = log.read()
+                if lines:
+                    sink.told(lines, dropped)
+            except OSError as error:
+                self._emit(LoopFailed("gateway.players", str(error), LOOK_S))
 
     async def count(self, sink: FigureSink) -> None:
         """Tell each second what Envoy counted in it; a second in which Envoy does not answer is told with the next."""

@@ -12,7 +12,7 @@ import re
 import socket
 from typing import Any
 
-from redqueen.gateway import counting, edge_routes, passport, replies, scripts
+from redqueen.gateway import counting, edge_routes, passport, player_log, replies, scripts
 from redqueen.gateway.envoy_json import TYPE, filter_named, header
 from redqueen.gateway.filters import filter_chain
 from redqueen.gateway.model import Inputs
@@ -135,7 +135,7 @@ def _connection(inputs: Inputs, filters: list[dict[str, Any]], *, http3: bool = 
         },
         "http_filters": filters,
         "local_reply_config": replies.local_reply_config(),
-        "access_log": [passport.access_log(inputs.node_id), counting.counter()],
+        "access_log": [passport.access_log(inputs.node_id), player_log.player_log(inputs.folder), counting.counter()],
         **tracing(inputs.otlp_url),
         **_paths(),
         **_trust(),

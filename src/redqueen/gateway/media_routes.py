@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redqueen.gateway import media
+from redqueen.gateway import media, player_log
 from redqueen.gateway.envoy_json import FILTER, TYPE, header, method
 from redqueen.gateway.media_script import ETAG_HEADER, MODIFIED_HEADER, media_script
 
@@ -26,9 +26,12 @@ _BY_LINK = {"name": media.TOKEN_HEADER, "present_match": True}
 # The right lies in the link itself and no cookie is looked at: any page's player may read it.
 _ANY_ORIGIN = {
     "access-control-allow-origin": "*",
-    "access-control-allow-headers": "range",
+    "access-control-allow-headers": ", ".join(("range", *player_log.HEADERS)),
     "access-control-expose-headers": "content-length, content-range, etag",
 }
+
+# Else a player that sends headers asks before every segment: browsers forget after five seconds.
+_ASK_RARELY = header("access-control-max-age", "7200")
 
 
 def media_routes(media_root: str, has_keys: bool) -> list[dict[str, Any]]:
@@ -47,7 +50,7 @@ def media_routes(media_root: str, has_keys: bool) -> list[dict[str, Any]]:
         {
             "match": {**anywhere, "headers": [method("OPTIONS"), _BY_LINK]},
             "direct_response": {"status": 204},
-            "response_headers_to_add": [allow, *(header(*pair) for pair in _ANY_ORIGIN.items())],
+            "response_headers_to_add": [allow, _ASK_RARELY, *(header(*pair) for pair in _ANY_ORIGIN.items())],
         },
         {
             "match": {**anywhere, "headers": [method("OPTIONS")]},

@@ -13,6 +13,8 @@ from redqueen.gateway.scripts import quoted
 
 ETAG_HEADER, MODIFIED_HEADER = "x-rq-etag", "x-rq-last-modified"
 """Request headers that carry the script's findings to the response; outside ones are dropped at the edge."""
+CMCD_HEADER = "x-rq-cmcd"
+"""What the player says of itself in the query, for the players' log."""
 
 
 def media_script(media_root: str, *, grows: bool) -> str:
@@ -140,7 +142,11 @@ local function decide(handle)
   local title, rest, query = string.match(headers:get(":path"), "^/media/([%w_%-]+)(/[^?]*)(.*)$")
   if title == nil or not may_read(handle, title) then return {[":status"] = "403"} end
   -- What is looked at here is what is served, whatever the file server makes of a question mark.
-  if query ~= "" then headers:replace(":path", "/media/" .. title .. rest) end
+  if query ~= "" then
+    headers:replace(":path", "/media/" .. title .. rest)
+    local said = string.match(query, "[?&]CMCD=([^&]+)")
+    if said then headers:replace("x-rq-cmcd", said) end
+  end
   local file = file_of("/" .. title .. rest)
   if file == nil then return {[":status"] = "404"} end
   headers:replace("x-rq-etag", file.etag)

@@ -1,6 +1,7 @@
 """What a gateway counted, in Prometheus' text format: requests, errors and times by service, trial and arm.
 
-Counters go up from Envoy's birth and begin anew with the next one, as Prometheus expects. Enter at `exposition`.
+Counters go up from Envoy's birth and begin anew with the next one, as Prometheus expects. Enter at `exposition`;
+others write further ones with `family`.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ def exposition(gateway: str, zone: str, totals: Totals, bounds_ms: Sequence[floa
     places = sorted(totals.items())
     return "".join(
         (
-            _family("redqueen_gateway_serving", "gauge", "Whether Envoy serves what is known now.", [(own, serving)]),
-            _family(
+            family("redqueen_gateway_serving", "gauge", "Whether Envoy serves what is known now.", [(own, serving)]),
+            family(
                 "redqueen_gateway_requests_total",
                 "counter",
                 "An arm's requests; without a trial the tries that a service's or a group's nodes answered.",
                 ((_labels(place, own), total.requests) for place, total in places),
             ),
-            _family(
+            family(
                 "redqueen_gateway_errors_total",
                 "counter",
                 "Of these, the ones that ended with a status from 500 on.",
                 ((_labels(place, own), total.errors) for place, total in places),
             ),
-            _family(
+            family(
                 "redqueen_gateway_first_exposures_total",
                 "counter",
                 "Of an arm's requests, those of viewers who were not in the trial before.",
                 ((_labels(place, own), total.first) for place, total in places if place.trial),
             ),
-            _family(
+            family(
                 "redqueen_gateway_request_seconds",
                 "histogram",
                 "From a request's last byte to its answer's last byte, all tries included.",
@@ -64,7 +65,8 @@ def _buckets(
     yield {**labels, "": "_count"}, sum(latency)
 
 
-def _family(name: str, kind: str, words: str, rows: Iterable[tuple[Mapping[str, str], int]]) -> str:
+def family(name: str, kind: str, words: str, rows: Iterable[tuple[Mapping[str, str], int]]) -> str:
+    """Write one metric: labels and value of each row; the label "" is what is appended to the name."""
     lines = [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
     for labels, value in rows:
         pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items() if label)

@@ -12,6 +12,7 @@ from typing import Protocol
 from redqueen.gateway.evidence import Suspected
 from redqueen.gateway.figures import Figures, Totals
 from redqueen.gateway.model import Endpoint, GatewayState, RouteInputs
+from redqueen.gateway.player_log import PlayerLine
 from redqueen.processes import ProcessId
 
 
@@ -55,6 +56,14 @@ class EvidenceSink(Protocol):
         ...
 
 
+class PlayerSink(Protocol):
+    """Where the agent tells what players say of themselves on media requests."""
+
+    def told(self, lines: Sequence[PlayerLine], dropped: int) -> None:
+        """Take what was read, and how many more lines there were."""
+        ...
+
+
 class FigureSink(Protocol):
     """Where the agent tells what Envoy counted."""
 
@@ -68,6 +77,13 @@ class NoEvidence:
 
     async def suspect(self, suspects: Sequence[Suspected]) -> None:
         """Drop the news."""
+
+
+class NoPlayers:
+    """Drops what players say: for a gateway without telemetry."""
+
+    def told(self, lines: Sequence[PlayerLine], dropped: int) -> None:
+        """Drop it."""
 
 
 def ignore_envoy(process: ProcessId | None) -> None:

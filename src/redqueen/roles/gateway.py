@@ -40,6 +40,7 @@ from redqueen.roles.board import GatewayNote
 from redqueen.roles.declared import RecordWishes
 from redqueen.roles.gateway_figures import FigureDesk
 from redqueen.roles.node import Node
+from redqueen.roles.player_reports import PlayerReports, make_player_reports
 from redqueen.telemetry.model import LATENCY_BOUNDS_MS
 from redqueen.trials.following import ArmedTrials
 from redqueen.trials.model import Armed, Audience, Subject
@@ -200,11 +201,11 @@ def own_hosts(region: Region) -> tuple[str, ...]:
 
 
 @contextlib.asynccontextmanager
-async def telling(node: Node, figures: Kept, note: GatewayNote) -> AsyncGenerator[str]:
+async def telling(node: Node, figures: Kept, note: GatewayNote, players: PlayerReports) -> AsyncGenerator[str]:
     """Tell figures and metrics while the block runs, at the address that is given; the system chooses the port."""
     spec = node.spec
     secret = registry_key(spec.data_path)
-    desk = FigureDesk(spec.node_id, spec.zone, secret, figures, lambda: note.state.serving)
+    desk = FigureDesk(spec.node_id, spec.zone, secret, figures, lambda: note.state.serving, players.exposition)
     reserved = reserve(spec.host, 0)
     port = reserved.getsockname()[1]
     async with serving(desk, reserved, linger_s=0):
@@ -230,7 +231,7 @@ async def serve_gateway(node: Node) -> None:
         latency_bounds_ms=LATENCY_BOUNDS_MS,
         otlp_url=node.region.telemetry.otlp_url,
     )
-    note, figures = GatewayNote(spec.folder), Kept()
+    note, figures, players = GatewayNote(spec.folder), Kept(), make_player_reports(node)
     endpoints, routes = RegistryEndpoints(node, note), ProductRoutes(node)
     drain, ended = anyio.Event(), anyio.Event()
 
@@ -245,12 +246,14 @@ async def serve_gateway(node: Node) -> None:
             report=note,
             evidence=endpoints,
             figures=figures,
+            players=players,
             task_status=task_status,
         )
         ended.set()
 
-    async with telling(node, figures, note) as address, anyio.create_task_group() as group:
+    async with telling(node, figures, note, players) as address, anyio.create_task_group() as group:
         await group.start(keep)
+        group.start_soon(players.keep)
         async with node.registered(metadata={"telemetry": address}):
             await node.stopping.wait()
         if node.replaced:
@@ -258,3 +261,4 @@ async def serve_gateway(node: Node) -> None:
             return
         drain.set()
         await ended.wait()
+        group.cancel_scope.cancel()

@@ -26,12 +26,22 @@ UNTIL_HEADER = "x-rq-until"
 class FigureDesk:
     """Answers the two questions that a gateway node is asked."""
 
-    def __init__(self, node_id: str, zone: str, secret: bytes, kept: Kept, serving: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        zone: str,
+        secret: bytes,
+        kept: Kept,
+        serving: Callable[[], bool],
+        more: Callable[[], str] = str,
+    ) -> None:
+        """Answer for a gateway; `more` gives further metrics."""
         self._node_id = node_id
         self._zone = zone
         self._gate = Gate(secret)
         self._kept = kept
         self._serving = serving
+        self._more = more
 
     def admit(self, head: Head) -> int | Answer:
         """Refuse everybody but the region itself; no question has a body."""
@@ -75,4 +85,4 @@ class FigureDesk:
     def _metrics(self) -> Answer:
         serving = self._serving()
         text = exposition(self._node_id, self._zone, self._kept.totals, LATENCY_BOUNDS_MS, serving=serving)
-        return Answer(200, text.encode(), {"content-type": CONTENT_TYPE})
+        return Answer(200, (text + self._more()).encode(), {"content-type": CONTENT_TYPE})

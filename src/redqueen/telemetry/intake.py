@@ -49,6 +49,16 @@ class Told(msgspec.Struct, frozen=True):
     mean_bitrate_bps: int
     detail: str
     """The report as it was sent."""
+    sid: str
+    """The player's name for its session."""
+    throughput_bps: int
+    """As the player measured it."""
+    stalls: int
+    """1 where the player's buffer ran empty since its last report."""
+    gateway: str = ""
+    served_bytes: int = 0
+    status: int = 0
+    """Of the media request that carried it; 0 for one that was sent by itself."""
     kind: str = "cmcd"
 
 
@@ -212,7 +222,7 @@ class Intake:
         if wait_s:
             self.tally.refused["events"] += 1
             return Taken(because="more was sent than one session or one viewer may", wait_s=wait_s)
-        line = Line(self._clock.now(), grant, reports=tuple(_told(report) for report in reports))
+        line = Line(self._clock.now(), grant, reports=tuple(told(report, report.text) for report in reports))
         await self._spool.append(self._encoder.encode(line) + b"\n")
         self.tally.reports += len(reports)
         return Taken(len(reports))
@@ -273,15 +283,21 @@ def replayed(sessions: Sessions, line: Line) -> None:
     sessions.heard(line.grant, line.events, line.received)
 
 
-def _told(report: Report) -> Told:
-    """Return a report as it is kept; its number follows from its text, so that one sent twice counts once."""
+def told(report: Report, identity: str, *, gateway: str = "", served_bytes: int = 0, status: int = 0) -> Told:
+    """Return a report as it is kept; its number follows from its identity, so that one kept twice counts once."""
     return Told(
-        seq=_CMCD_SEQ + zlib.crc32(report.text.encode()) % _CMCD_SEQ,
+        seq=_CMCD_SEQ + zlib.crc32(identity.encode()) % _CMCD_SEQ,
         delay_ms=_whole(report, "msd", 1, -1),
         stalled_ms=_whole(report, "bsd", 1, 0),
         bitrate_bps=_whole(report, "br", 1000, 0),
         mean_bitrate_bps=_whole(report, "ab", 1000, 0),
         detail=report.text,
+        sid=report.word("sid")[:64],
+        throughput_bps=_whole(report, "mtp", 1000, 0),
+        stalls=int(report.flag("bs")),
+        gateway=gateway,
+        served_bytes=served_bytes,
+        status=status,
     )
 
 

@@ -44,7 +44,8 @@ _GRANT: Final = (
 _EVENT: Final = (
     'STRUCT("seq" INTEGER, "kind" VARCHAR, "at_ms" INTEGER, "delay_ms" INTEGER, "played_ms" INTEGER, '
     '"stalled_ms" INTEGER, "stalls" INTEGER, "errors" INTEGER, "bitrate_bps" BIGINT, "mean_bitrate_bps" BIGINT, '
-    '"detail" VARCHAR, "gateway" VARCHAR)'
+    '"detail" VARCHAR, "gateway" VARCHAR, "sid" VARCHAR, "throughput_bps" BIGINT, "served_bytes" BIGINT, '
+    '"status" INTEGER)'
 )
 _SPOOLED: Final = f"""
 SELECT make_timestamp(CAST(received * 1000000 AS BIGINT)) AS received, g.*,
@@ -52,7 +53,9 @@ SELECT make_timestamp(CAST(received * 1000000 AS BIGINT)) AS received, g.*,
   coalesce(e.delay_ms, -1) AS delay_ms, coalesce(e.played_ms, 0) AS played_ms,
   coalesce(e.stalled_ms, 0) AS stalled_ms, coalesce(e.stalls, 0) AS stalls, coalesce(e.errors, 0) AS errors,
   coalesce(e.bitrate_bps, 0) AS bitrate_bps, coalesce(e.mean_bitrate_bps, 0) AS mean_bitrate_bps,
-  coalesce(e.detail, '') AS detail, coalesce(e.gateway, '') AS gateway
+  coalesce(e.detail, '') AS detail, coalesce(e.gateway, '') AS gateway,
+  coalesce(e.sid, '') AS sid, coalesce(e.throughput_bps, 0) AS throughput_bps,
+  coalesce(e.served_bytes, 0) AS served_bytes, coalesce(e.status, 0) AS status
 FROM (
   SELECT received, "grant" AS g, unnest(CASE WHEN len(told) = 0 THEN [NULL] ELSE told END) AS e
   FROM (

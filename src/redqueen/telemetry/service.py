@@ -146,6 +146,8 @@ class Telemetry:
         """Take over the folders of lives that have ended, and be done with those taken over before."""
         for orphan in await to_thread.run_sync(spool.orphans, self._root):
             self._orphans.append(orphan)
+            if orphan.folder.name.startswith(spool.HANDED):
+                continue
             found = await to_thread.run_sync(_recalled, orphan.folder, self._clock.now() - RECALL_S)
             self.sessions.adopt(found)
             waiting = len(spool.segments(orphan.folder))

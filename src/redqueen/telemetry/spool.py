@@ -27,6 +27,8 @@ from redqueen.errors import Exhausted, Unavailable
 SUFFIX: Final = ".jsonl"
 SHIPPED: Final = ".shipped"
 """Stands in place of SUFFIX once a segment is in Parquet too."""
+HANDED: Final = "handed-"
+"""Begins the name of a life that ends in order that others ship it, and in which nothing is open."""
 _LOCK: Final = "lock"
 _TICK_S: Final = 1.0
 
