@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from redqueen.errors import Broken
+from redqueen.errors import Broken, Unavailable
 from redqueen.stats.dispersion import Noise
 from redqueen.store.ports import ABSENT, Delete, Put, Record, Records
 from redqueen.trials.collecting import Gap
@@ -31,6 +31,7 @@ RUNNING: Final = "trials/running"
 ALL: Final = "trials/all"
 _HEAD, _EVIDENCE, _TRACE, _LOG = "head", "evidence", "trace", "log/"
 _PAGE: Final = 200
+_READINGS: Final = 8
 LEFT_BEHIND: Final = 1000
 """Entries of earlier turns of a permanent trial that stay, so that no number is free again for a late leader."""
 
@@ -143,17 +144,22 @@ class Ledger:
         return None if row is None else _head(row)
 
     async def load(self, trial_id: str) -> Kept | None:
-        """Return a trial with its evidence; if somebody writes meanwhile, what is written upon it will be refused."""
+        """Return a trial with its evidence, read again while somebody writes meanwhile (a few times)."""
         head = await self.head(trial_id)
-        evidence = await self._records.get(_partition(trial_id), _EVIDENCE)
-        trace = await self._records.get(_partition(trial_id), _TRACE)
-        if head is None:
-            return None
-        return Kept(
-            head,
-            b"" if evidence is None else evidence.value,
-            Trace() if trace is None else msgspec.msgpack.decode(trace.value, type=Trace),
-        )
+        for _ in range(_READINGS):
+            before = head
+            evidence = await self._records.get(_partition(trial_id), _EVIDENCE)
+            trace = await self._records.get(_partition(trial_id), _TRACE)
+            head = await self.head(trial_id)
+            if before is None or head is None:
+                return None
+            if head.number == before.number:
+                return Kept(
+                    head,
+                    b"" if evidence is None else evidence.value,
+                    Trace() if trace is None else msgspec.msgpack.decode(trace.value, type=Trace),
+                )
+        raise Unavailable("trial.contended", f"{trial_id} changes all the time", hint="Try again")
 
     async def write(self, head: Head, entry: Entry, evidence: bytes | None = None, trace: Trace | None = None) -> bool:
         """Write entry `head.number` and what the trial is after it; False when that number is taken: load again.
