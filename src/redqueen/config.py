@@ -64,6 +64,17 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An OpenTelemetry collector's address for OTLP over HTTP; empty: nothing is traced."""
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long is kept what would only grow; 0 keeps it for ever."""
+
+    events_days: int = 90
+    """Days that players' events are kept; at least 14, since experiments look at the week before them."""
+    trial_logs_days: int = 400
+    """Days after its end for which a trial can be replayed, at least 7; its verdict and evidence stay for ever."""
+    releases: int = 10
+    """Of how many releases of each service the artifacts are kept, beside those that run or may have to."""
+
+
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one region."""
 
@@ -81,6 +92,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counts: Counts = Counts()
     objects: Objects = Objects()
     telemetry: Telemetry = Telemetry()
+    retention: Retention = Retention()
     samples: bool = True
     """Whether a new region makes sample titles for itself; without them nothing is encoded that nobody published."""
     link_ttl_s: int = 21_600
@@ -122,7 +134,7 @@ def _first_wrong(region: Region) -> tuple[str, object, str] | None:
             return "zones", zone, "lower-case letters and digits, at most 8, first a letter"
     if region.timings.lease_s < 2 * region.timings.heartbeat_s:
         return "timings.lease_s", region.timings.lease_s, "at least two heartbeats"
-    wrong = _wrong_tls(region) or _wrong_public_url(region) or _wrong_telemetry(region)
+    wrong = _wrong_tls(region) or _wrong_public_url(region) or _wrong_telemetry(region) or _wrong_retention(region)
     if wrong is not None:
         return wrong
     for role, count in msgspec.to_builtins(region.counts).items():
@@ -145,6 +157,18 @@ def _wrong_telemetry(region: Region) -> tuple[str, object, str] | None:
     url = region.telemetry.otlp_url
     if url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
         return "telemetry.otlp_url", url, "http:// or https://, a host, perhaps a port and a path"
+    return None
+
+
+def _wrong_retention(region: Region) -> tuple[str, object, str] | None:
+    kept = region.retention
+    for key, value, least, most in (
+        ("events_days", kept.events_days, 14, 36_500),
+        ("trial_logs_days", kept.trial_logs_days, 7, 36_500),
+        ("releases", kept.releases, 1, 500),
+    ):
+        if value != 0 and not least <= value <= most:
+            return f"retention.{key}", value, f"{least} to {most}, or 0 for ever"
     return None
 
 

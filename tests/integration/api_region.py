@@ -242,7 +242,7 @@ def build(
         fleet=fleet,
         declared=declared,
         delivery=Releases(clock),
-        artifacts=ArtifactIntake(Artifacts(objects), folder / "artifacts"),
+        artifacts=ArtifactIntake(Artifacts(objects, records), folder / "artifacts"),
         audit=audit,
         armed=armed,
         trials=trials,

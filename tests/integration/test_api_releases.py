@@ -44,7 +44,7 @@ async def client_of(folder: Path, bounds: Bounds | None = None) -> AsyncIterator
     await region.services.accounts.ensure_operator_token(OPERATOR)
     services = region.services
     if bounds is not None:
-        intake = ArtifactIntake(Artifacts(region.objects), folder / "artifacts", bounds)
+        intake = ArtifactIntake(Artifacts(region.objects, region.records), folder / "artifacts", bounds)
         services = type(services)(
             **{name: getattr(services, name) for name in type(services).__slots__} | {"artifacts": intake}  # type: ignore[attr-defined]
         )

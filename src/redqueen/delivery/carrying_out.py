@@ -81,10 +81,10 @@ class Executor:
         ports = self._ports
         match command:
             case StartGroup(name, build, count):
-                await self._ready(build)
+                await self.ready(build)
                 await ports.fleet.declare(group_file(name, build, count, release.manifest.owner), _edition(build))
             case DeclareService(service, build):
-                await self._ready(build)
+                await self.ready(build)
                 await self._declare(service, build)
             case RemoveGroup(name) | RemoveService(name):
                 await ports.fleet.remove(name)
@@ -107,7 +107,8 @@ class Executor:
         elif build.file is not None:
             await self._ports.fleet.declare(build.file)
 
-    async def _ready(self, build: Build) -> None:
+    async def ready(self, build: Build) -> None:
+        """Have unpacked what a build runs. Raises NotFound where it is not kept any more."""
         for digest in digests_of(build):
             await self._ports.folders.unpacked(digest)
 

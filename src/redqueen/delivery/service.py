@@ -15,8 +15,9 @@ from typing import Final
 
 from redqueen.clock import Clock
 from redqueen.delivery.archive import Archive, Kept
-from redqueen.delivery.carrying_out import Executor, World, digests_of
+from redqueen.delivery.carrying_out import Executor, World
 from redqueen.delivery.groups import build_of, trial_of
+from redqueen.delivery.keeping import running
 from redqueen.delivery.lifecycle import ahead_of, due, step
 from redqueen.delivery.manifest import Manifest
 from redqueen.delivery.model import (
@@ -33,7 +34,6 @@ from redqueen.delivery.model import (
 from redqueen.delivery.ports import DeliveryPorts
 from redqueen.errors import Conflict, NotFound, RedQueenError
 from redqueen.events import Emit, Event, LoopFailed
-from redqueen.fleet.declared import Wishes
 from redqueen.trials import arming
 
 EVERY_S: Final = 0.3
@@ -109,6 +109,8 @@ class Delivery:
                     why="Somebody declared the service anew since",
                     hint=f"See what it runs with: redqueen service show {service}",
                 )
+            if phase is Phase.PROMOTED and state.previous is not None:
+                await self._check_way_back(kept.release, state.previous)
             if not phase.ended or phase is Phase.PROMOTED:
                 return await self._ordered(kept, Ask.ROLL_BACK, by, because)
             if not state.settled or self._clock.now() < state.since_s + _AGAIN_S:
@@ -152,7 +154,18 @@ class Delivery:
                 self._failed(kept.release, error)
         if self._clock.monotonic() >= self._swept_at + _SWEEP_S:
             self._swept_at = self._clock.monotonic()
-            await self._ports.folders.keep_only(_needed(opened, await self._ports.fleet.wishes()))
+            await self._ports.folders.keep_only(running(opened, await self._ports.fleet.wishes()))
+
+    async def _check_way_back(self, release: Release, previous: Build) -> None:
+        try:
+            await self._executor.ready(previous)
+        except NotFound as error:
+            raise Conflict(
+                "release.forgotten",
+                f"What {release.service} ran before {release.id} is not kept any more",
+                why=error.what,
+                hint="Ship it again; how many are kept says `releases` under [retention] in the region's settings",
+            ) from error
 
     async def _serves(self, kept: Kept) -> bool:
         world = await self._executor.look()
@@ -201,12 +214,3 @@ class Delivery:
 def _is_idle_order(record: ReleaseRecord) -> bool:
     """Tell whether somebody asked a promoted release back too late: the service runs something else by now."""
     return record.order is not None and record.state.phase is Phase.PROMOTED and due(record)
-
-
-def _needed(opened: Iterable[Kept], wishes: Wishes) -> set[str]:
-    """Return the digests of all artifacts that run, or may have to within moments."""
-    found = {kept.release.artifact.digest for kept in opened}
-    builds = [kept.record.state.previous for kept in opened]
-    builds += [Build(wish.file, wish.edition) for wish in wishes.services]
-    builds += [Build(edition=edition) for _, edition in wishes.editions]
-    return found | {digest for build in builds if build is not None for digest in digests_of(build)}

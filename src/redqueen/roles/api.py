@@ -62,7 +62,9 @@ def make_services(node: Node) -> Services:
         fleet=FleetDesk(node, url),
         declared=ServiceDesk(node),
         delivery=make_delivery(node),
-        artifacts=ArtifactIntake(Artifacts(node.stores.objects), node.spec.data_path / "artifacts"),
+        artifacts=ArtifactIntake(
+            Artifacts(node.stores.objects, node.stores.records), node.spec.data_path / "artifacts"
+        ),
         audit=audit,
         armed=armed,
         trials=Trials(records, clock, node.emit),

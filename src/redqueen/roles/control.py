@@ -1,8 +1,8 @@
 """A control node: one leads by a fenced lease and runs the loops, the other stands ready.
 
 The loops only improve things: they unstick titles, complete uploads whose node died at the last
-byte, remove what has expired, and judge the trials. With no control node at all, everything that
-runs goes on, trials as they stand.
+byte, remove what has expired or is not kept any longer, and judge the trials. With no control node
+at all, everything that runs goes on, trials as they stand.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from redqueen.roles.delivery import make_delivery
 from redqueen.roles.experiments import make_experiments
 from redqueen.roles.node import Node
 from redqueen.roles.product import Product
+from redqueen.roles.retention import retention_loops
 from redqueen.roles.telemetry import COMPACT_EVERY_S, compacted, make_lake
 from redqueen.store.leases import Leases
 from redqueen.store.model import Lease
@@ -74,6 +75,7 @@ def make_loops(node: Node, sources: NodeSources) -> Loops:
         "experiments": (experiments.EVERY_S, make_experiments(node).turn),
         "telemetry.compact": (COMPACT_EVERY_S, partial(compacted, node, make_lake(node))),
         "trials": (_JUDGE_S, make_trials(node, sources).turn),
+        **retention_loops(node),
     }
 
 

@@ -48,7 +48,7 @@ def make_delivery(node: Node) -> Delivery:
     stores = node.stores
     trials = Trials(stores.records, node.clock, node.emit)
     flags = Flags(stores.records, node.clock, Audit(stores.records, node.clock))
-    artifacts = Artifacts(stores.objects)
+    artifacts = Artifacts(stores.objects, stores.records)
     ports = DeliveryPorts(
         records=stores.records,
         pins=Pins(stores.records),

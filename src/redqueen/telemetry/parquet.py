@@ -2,9 +2,10 @@
 
 Decides where an event lies (`events/date=…/hour=…/`), so that two deliveries of one event, however
 far apart, meet in one hour; how a spool's segment becomes Parquet; how an hour's many small files
-become one. Shipping and compacting are repeated after a crash without harm: names follow from what
-goes in, inputs are removed only after the output is stored, and readers see an event once whatever
-lies there twice. Grants are rows of kind `grant` with seq 0. Enter at `Lake`.
+become one; which days are forgotten whole. Shipping and compacting are repeated after a crash
+without harm: names follow from what goes in, inputs are removed only after the output is stored,
+and readers see an event once whatever lies there twice. Grants are rows of kind `grant` with seq 0.
+Enter at `Lake`.
 """
 
 # ruff: noqa: S608 - queries are put together from constants of this module, numbers and our own paths
@@ -12,18 +13,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 from anyio import to_thread
 
 from redqueen.errors import Unavailable
 from redqueen.telemetry.ports import Shelf
+
+if TYPE_CHECKING:
+    import duckdb  # loaded with the first query: a node that only spools starts without it
 
 PREFIX: Final = "events"
 _WHOLE: Final = "all-"
@@ -35,6 +39,7 @@ _QUIET_S: Final = 90_000
 _FEW: Final = 8
 """Late files that may lie beside a compacted one, so that one late event does not rewrite an hour."""
 _LOOK_BACK_DAYS: Final = 3
+_DAY: Final = re.compile(rf"({PREFIX}/date=(\d{{4}}-\d{{2}}-\d{{2}}))/hour=\d{{2}}/[^/]+\.parquet")
 
 _GRANT: Final = (
     'STRUCT("session" UBIGINT, "viewer" UBIGINT, "title" VARCHAR, "device" VARCHAR, "zone" VARCHAR, "second" BIGINT, '
@@ -109,6 +114,13 @@ class Lake:
                 done += await self._compact_hour(_folder(first - timedelta(hours=back)), ended_s)
         return done
 
+    async def forget(self, before: float, most: int) -> list[str]:
+        """Remove whole days that were over `before` (Unix time), the oldest first, at most so many; name them."""
+        gone = days_over([key async for key in self._shelf.list(PREFIX)], before)[:most]
+        for folder in gone:
+            await self._shelf.delete_all(folder)
+        return gone
+
     async def files(self, since: float, until: float) -> list[str]:
         """Return the keys of all files with sessions granted in [since, until), Unix time."""
         hour, found = datetime.fromtimestamp(since, UTC).replace(minute=0, second=0, microsecond=0), list[str]()
@@ -155,6 +167,8 @@ class Lake:
 
     @contextlib.contextmanager
     def _engine(self, room: Path) -> Generator[duckdb.DuckDBPyConnection]:
+        import duckdb
+
         # One thread and little memory: an api node serves viewers meanwhile. Nothing is ever downloaded.
         settings: dict[str, str | bool | int | float | list[str]] = {
             "threads": 1,
@@ -175,6 +189,8 @@ class Lake:
             ) from error
 
     def _by_hour(self, segment: Path, room: Path) -> list[Path]:
+        import duckdb
+
         with self._engine(room) as engine:
             told = {"path": str(segment)}
             try:
@@ -198,6 +214,12 @@ class Lake:
             span = f"second >= {float(since)} AND second < {float(until)}"
             engine.execute(f"CREATE VIEW events AS SELECT * FROM stored WHERE {span} {_ONCE}")
             return engine.execute(sql, parameters).fetchall()
+
+
+def days_over(keys: Iterable[str], before: float) -> list[str]:
+    """Return the folders of the days (UTC) that were over at a time, oldest first; keys of other things say nothing."""
+    last = datetime.fromtimestamp(before, UTC).strftime("%Y-%m-%d")
+    return sorted({found[1] for key in keys if (found := _DAY.fullmatch(key)) and found[2] < last})
 
 
 def _copied(query: str, target: Path, how: str = "") -> str:

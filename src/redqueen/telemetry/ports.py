@@ -59,3 +59,7 @@ class Shelf(Protocol):
     async def delete(self, key: str) -> None:
         """Remove a file; no error when there is none."""
         ...
+
+    async def delete_all(self, prefix: str) -> None:
+        """Remove every file under the folder `prefix`; no error when there is none."""
+        ...

@@ -32,6 +32,8 @@ ALL: Final = "trials/all"
 _HEAD, _EVIDENCE, _TRACE, _LOG = "head", "evidence", "trace", "log/"
 _PAGE: Final = 200
 _READINGS: Final = 8
+_NEVER: Final = 9_999_999_999
+"""A number that no entry reaches."""
 LEFT_BEHIND: Final = 1000
 """Entries of earlier turns of a permanent trial that stay, so that no number is free again for a late leader."""
 
@@ -209,10 +211,25 @@ class Ledger:
     async def prune(self, head: Head) -> int:
         """Remove a page of entries of earlier turns; return how many."""
         end = min(head.first, head.number - LEFT_BEHIND)
-        if end <= 1:
-            return 0
-        partition = _partition(head.trial.id)
-        rows = await self._records.scan(partition, start=_LOG, end=_log_key(end), limit=_PAGE)
+        return await self._cut(head.trial.id, _log_key(end)) if end > 1 else 0
+
+    async def oldest(self, after: str, before: float, limit: int) -> list[tuple[str, Head | None]]:
+        """Return trials made before a time (Unix), oldest first, each with its place; `after` is one, or empty."""
+        end = f"{round(before * 1000):015d}"
+        rows = await self._records.scan(ALL, start=after and after + "\0", end=end, limit=limit)
+        return [(row.clustering, await self.head(row.clustering.partition("/")[2])) for row in rows]
+
+    async def forget(self, trial_id: str) -> int:
+        """Remove a page of the log of a trial that ended long ago, its first entries first; return how many."""
+        return await self._cut(trial_id, _log_key(_NEVER))
+
+    async def begins(self, head: Head) -> bool:
+        """Tell whether the log is still there from its first entry on."""
+        return await self._records.get(_partition(head.trial.id), _log_key(head.first)) is not None
+
+    async def _cut(self, trial_id: str, end: str) -> int:
+        partition = _partition(trial_id)
+        rows = await self._records.scan(partition, start=_LOG, end=end, limit=_PAGE)
         gone: Sequence[Delete] = [Delete(row.clustering) for row in rows]
         if gone:
             await self._records.batch(partition, gone)

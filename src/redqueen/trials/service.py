@@ -195,6 +195,13 @@ class Trials:
         """Judge a trial's log again from its beginning, and tell whether the same came of it. Raises NotFound."""
         kept = await self._kept(trial_id)
         head = kept.head
+        if head.number >= head.first and not await self._ledger.begins(head):
+            raise NotFound(
+                "trial.forgotten",
+                f"The looks of {trial_id} are not kept any more",
+                why=f"it ended long ago; what came of it stays: {head.life.status.value}, {head.life.because}",
+                hint="How long they are kept says `trial_logs_days` under [retention] in the region's settings",
+            )
         state = judging.beginning(head)
         page: list[Entry] = []
         entries = 0

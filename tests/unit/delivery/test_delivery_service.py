@@ -128,8 +128,11 @@ class Folders:
     """Remembers what was kept."""
 
     kept: frozenset[str] = frozenset()
+    forgotten: str = ""
 
     async def unpacked(self, digest: str) -> Path:
+        if digest == self.forgotten:
+            raise NotFound("release.artifact_unknown", "There is no such artifact", hint="Send it first")
         return Path("/data/releases") / digest
 
     async def keep_only(self, digests: Collection[str]) -> None:
@@ -339,3 +342,14 @@ async def test_flags_go_forward_and_back_with_the_release() -> None:
     await rig.delivery.rollback("shop", "me")
     await rig.turns(12)
     assert rig.flags.known["calm"] is False
+
+
+async def test_a_way_back_to_what_is_not_kept_any_more_is_refused_and_nothing_changes() -> None:
+    rig = Rig()
+    await rig.promoted(1)
+    await rig.promoted(2)
+    rig.folders.forgotten = artifact(1).digest
+    with pytest.raises(Conflict, match="not kept any more"):
+        await rig.delivery.rollback("shop", "me")
+    await rig.turns(3)
+    assert (await rig.phase(2), rig.runs()) == (Phase.PROMOTED, "r2")

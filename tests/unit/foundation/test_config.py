@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from redqueen.config import Region, load
+from redqueen.config import Region, Retention, load
 from redqueen.errors import InvalidInput
 
 
@@ -18,6 +18,11 @@ def test_settings_override_only_what_they_name(tmp_path: Path) -> None:
     (tmp_path / "redqueen.toml").write_text("port = 9000\n[counts]\nworker = 4\n")
     region = load(tmp_path)
     assert (region.port, region.counts.worker, region.counts.api) == (9000, 4, 2)
+
+
+def test_nothing_may_be_kept_for_ever_or_for_a_while(tmp_path: Path) -> None:
+    (tmp_path / "redqueen.toml").write_text("[retention]\nevents_days = 0\ntrial_logs_days = 7\nreleases = 1\n")
+    assert load(tmp_path).retention == Retention(0, 7, 1)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,11 @@ def test_settings_override_only_what_they_name(tmp_path: Path) -> None:
         ("[tls]\nkey = 'k.pem'", "tls.certificate"),
         ("[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\nport = 8080", "tls.port"),
         ("[tls]\nport = 0", "tls.port"),
+        ("[retention]\nevents_days = 13", "retention.events_days = 13"),
+        ("[retention]\nevents_days = -1", "14 to 36500, or 0 for ever"),
+        ("[retention]\ntrial_logs_days = 6", "retention.trial_logs_days = 6"),
+        ("[retention]\nreleases = 501", "retention.releases = 501"),
+        ("[retention]\nartifacts = 3", "artifacts"),
         ("public_url = 'films.example'", "public_url"),
         ("public_url = 'https://films.example/tv'", "public_url"),
         ("public_url = 'http://a'\n[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'", "public_url"),

@@ -13,6 +13,7 @@ from redqueen.delivery.artifact import pack
 from redqueen.delivery.artifacts import Artifacts
 from redqueen.errors import InvalidInput, NotFound
 from redqueen.roles.releases import YOUNG_S, ReleaseFolders
+from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.drivers.objects import ObstoreObjects
 from redqueen.testing.clock import VirtualClock
 
@@ -24,8 +25,9 @@ class Shop:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.artifacts = Artifacts(ObstoreObjects.folder(root / "objects"))
+        objects = ObstoreObjects.folder(root / "objects")
         self.clock = VirtualClock((root / "objects").stat().st_ctime)
+        self.artifacts = Artifacts(objects, MemoryRecords(self.clock))
         self.folders = ReleaseFolders(root, self.artifacts, self.clock)
 
     def packed(self, text: str) -> tuple[Path, str]:
