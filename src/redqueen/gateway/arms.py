@@ -17,6 +17,7 @@ from redqueen.gateway.arms_script import ARMS, ARMS_HEADER, PLAN
 from redqueen.gateway.claims import NAME
 from redqueen.gateway.envoy_json import FILTER, filter_named
 from redqueen.gateway.model import EndpointStatus, Inputs, LeftOut, ServiceTrial
+from redqueen.gateway.service_routes import path_match
 
 FILTER_NAME = "arms"
 GROUP_MARK = "--"
@@ -35,6 +36,12 @@ class Arrangement:
     """What the script says of a request (`<trial>=<arm>`), and the group that answers it."""
     plan: str = ""
     """What the script works by; empty: nothing is tried."""
+    only: str = ""
+    """Taken are only requests of which the script says this: an arm's own route."""
+    besides: tuple[str, ...] = ()
+    """Requests of which the script says one of these are not taken: their arms have other routes."""
+    path: tuple[str, bool] | None = None
+    """Taken are only requests for this path (exactly it, or what lies below it too); None: all that the route takes."""
 
 
 def base_service(name: str) -> str:
@@ -91,13 +98,25 @@ def arranged(entries: Sequence[dict[str, Any]], arrangement: Arrangement | None)
     """Give a route's entries as its service is arranged: each once more for each group, in front of the plain ones."""
     if arrangement is None:
         return list(entries)
+    if arrangement.path is not None:
+        path = path_match(arrangement.path[0], exact=arrangement.path[1])
+        entries = [_cut(entry, path) for entry in entries]
+    if arrangement.only:
+        return [_sent(_where(entry, _says(arrangement.only)), arrangement.home) for entry in entries]
     found = [_sent(_where(entry, _says(words)), group) for words, group in arrangement.groups for entry in entries]
-    return found + [_planned(_sent(entry, arrangement.home), arrangement.plan) for entry in entries]
+    besides = [_never_says(words) for words in arrangement.besides]
+    plain = [_sent(_where(entry, *besides), arrangement.home) for entry in entries]
+    return found + [_planned(entry, arrangement.plan) for entry in plain]
 
 
-def _where(entry: dict[str, Any], condition: dict[str, Any]) -> dict[str, Any]:
+def _cut(entry: dict[str, Any], path: dict[str, Any]) -> dict[str, Any]:
+    headers = entry["match"].get("headers")
+    return {**entry, "match": {**path, **({"headers": headers} if headers else {})}}
+
+
+def _where(entry: dict[str, Any], *conditions: dict[str, Any]) -> dict[str, Any]:
     match = entry["match"]
-    return {**entry, "match": {**match, "headers": [*match.get("headers", ()), condition]}}
+    return {**entry, "match": {**match, "headers": [*match.get("headers", ()), *conditions]}} if conditions else entry
 
 
 def _says(words: str) -> dict[str, Any]:
@@ -105,15 +124,20 @@ def _says(words: str) -> dict[str, Any]:
     return {"name": ARMS_HEADER, "string_match": {"exact": words}}
 
 
+def _never_says(words: str) -> dict[str, Any]:
+    return {**_says(words), "invert_match": True, "treat_missing_header_as_empty": True}
+
+
 def _sent(entry: dict[str, Any], cluster: str) -> dict[str, Any]:
-    return {**entry, "route": {**entry["route"], "cluster": cluster}}
+    # Redirects are sent nowhere.
+    return {**entry, "route": {**entry["route"], "cluster": cluster}} if "route" in entry else entry
 
 
 def _planned(entry: dict[str, Any], plan: str) -> dict[str, Any]:
     if not plan:
         return entry
     script = {"@type": FILTER + "lua.v3.LuaPerRoute", "filter_context": {PLAN: plan}}
-    return {**entry, "typed_per_filter_config": {**entry["typed_per_filter_config"], FILTER_NAME: script}}
+    return {**entry, "typed_per_filter_config": {**entry.get("typed_per_filter_config", {}), FILTER_NAME: script}}
 
 
 def _unpinnable(service: str, group: str, living: frozenset[str]) -> str | None:
@@ -154,7 +178,7 @@ def _arranged(home: str, trials: Iterable[ServiceTrial], inputs: Inputs) -> Arra
     groups: list[tuple[str, str]] = []
     words = [inputs.viewer_secret.hex(), "secure" if inputs.tls is not None else "plain"]
     for trial in trials:
-        words += [trial.trial, f"{trial.salt:016x}", f"{trial.layer_salt:016x}"]
+        words += [trial.trial, trial.service, f"{trial.salt:016x}", f"{trial.layer_salt:016x}"]
         words += [str(trial.layer_first), str(trial.layer_last), str(len(trial.arms))]
         for arm in trial.arms:
             moved = arm.service != trial.service

@@ -84,7 +84,7 @@ local function read(text)
   local key = words()
   local plan = {key = {bswap(number(sub(key, 1, 16))), bswap(number(sub(key, 17, 32)))}, secure = words() == "secure"}
   for id in words do
-    local trial = {id = id, salt = number(words()), layer = number(words())}
+    local trial = {id = id, service = words(), salt = number(words()), layer = number(words())}
     trial.first, trial.last = tonumber(words()), tonumber(words())
     for _ = 1, tonumber(words()) do
       local name, first, last, place = words(), tonumber(words()), tonumber(words()), words()
@@ -180,7 +180,7 @@ local function assign(handle)
   if seen then notes:set(NOTES, "seen", SEEN .. "=" .. seen .. SEEN_REST .. ending) end
   headers:replace(VIEWER, name)
   if trial == nil then return end
-  notes:set(NOTES, EXPOSED, trial.id .. "/" .. arm.name .. (seen and "/first" or "/again"))
+  notes:set(NOTES, EXPOSED, trial.service .. "/" .. trial.id .. "/" .. arm.name .. (seen and "/first" or "/again"))
   headers:replace(ARMS, trial.id .. "=" .. arm.name)
   -- The service's own nodes are where it goes already.
   if arm.moved then handle:clearRouteCache() end

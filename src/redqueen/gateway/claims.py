@@ -219,6 +219,36 @@ def settle(routes: Iterable[Route], own_hosts: Iterable[str] = ()) -> tuple[tupl
     return tuple(sorted(kept, key=precedence)), tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
 
 
+def refusal(routes: Iterable[Route], fresh: Iterable[Route], owner: str, own_hosts: Iterable[str]) -> str | None:
+    """Say why `fresh` routes of `owner` cannot be beside those of others that are in effect; None: they can."""
+    taken = {claim: route for route in routes if route.declared_by != owner for claim in _claims(route)}
+    own = frozenset(own_hosts)
+    return next((because for one in fresh if (because := _refusal(one, own, taken)) is not None), None)
+
+
+def covers(route: Route, other: Route) -> bool:
+    """Tell whether every path that `other` takes is one that `route` takes; hosts and methods aside."""
+    if route.exact:
+        return other.exact and route.prefix == other.prefix
+    if route.prefix.endswith("/") and route.prefix != "/" and not other.prefix.startswith(route.prefix):
+        return False  # `/shop/` is what lies below it, not `/shop`
+    mine, theirs = _segments(route), _segments(other)
+    pairs = zip(mine, theirs, strict=False)
+    return len(mine) <= len(theirs) and all(one in ("*", another) for one, another in pairs)
+
+
+def overlaps(route: Route, other: Route) -> bool:
+    """Tell whether some path may be taken by both, where it is not certain that none is; hosts and methods aside."""
+    mine, theirs = _segments(route), _segments(other)
+    if (route.exact and len(mine) < len(theirs)) or (other.exact and len(theirs) < len(mine)):
+        return False
+    return all(one == another or "*" in (one, another) for one, another in zip(mine, theirs, strict=False))
+
+
+def _segments(route: Route) -> list[str]:
+    return route.prefix.rstrip("/").split("/")[1:]
+
+
 def _refusal(route: Route, own_hosts: frozenset[str], taken: dict[tuple[str, str, bool, str], Route]) -> str | None:
     wrong = wrong_in(route)
     if wrong is not None:

@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
+from redqueen.gateway.counting import LENT
 from redqueen.gateway.envoy_json import TYPE, seconds
 from redqueen.gateway.model import Endpoint, EndpointStatus, LeftOut, ServicePolicy, ZoneChoice
 
@@ -143,17 +144,23 @@ def _unusable(endpoint: Endpoint) -> str | None:
 
 
 def load_assignment(
-    service: str, endpoints: Iterable[Endpoint], zone: str, choice: ZoneChoice = ZoneChoice.PREFER
+    service: str,
+    endpoints: Iterable[Endpoint],
+    zone: str,
+    choice: ZoneChoice = ZoneChoice.PREFER,
+    lent: Iterable[Endpoint] = (),
 ) -> dict[str, Any]:
-    """Give the endpoints of one service as seen from `zone`; none is valid (503)."""
-    chosen = [endpoint for endpoint in endpoints if endpoint.service == service]
+    """Give the endpoints of one service as seen from `zone`, with those that another lends; none is valid (503)."""
+    chosen = [*(endpoint for endpoint in endpoints if endpoint.service == service), *lent]
     assignment: dict[str, Any] = {"cluster_name": service}
     groups = [chosen]
     if choice is ZoneChoice.STAY:
         groups = [[one for one in chosen if (one.zone == zone) is own] for own in (True, False)]
         # All of the own zone's share as long as it is whole; what its dead nodes carried spills over.
         assignment["policy"] = {"overprovisioning_factor": 100}
-    hosts = [[_host(endpoint, _weight(endpoint, zone, choice)) for endpoint in group] for group in groups if group]
+    hosts = [
+        [_host(endpoint, service, _weight(endpoint, zone, choice)) for endpoint in group] for group in groups if group
+    ]
     if hosts:
         # Priorities must begin at 0: without a node in the own zone the others are first.
         assignment["endpoints"] = [
@@ -168,8 +175,20 @@ def _weight(endpoint: Endpoint, zone: str, choice: ZoneChoice) -> int:
     return OWN_ZONE_WEIGHT if preferred else OTHER_ZONE_WEIGHT
 
 
-def _host(endpoint: Endpoint, weight: int) -> dict[str, Any]:
+def lending(group: Iterable[Endpoint], service: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """Return the nodes that a service lends to one of its groups: as long as that has none which is UP.
+
+    Routes leave a group a moment after its last node has; what is sent there until then shall not fail.
+    """
+    if any(one.status is EndpointStatus.UP for one in group):
+        return ()
+    return tuple(one for one in usable(service)[0] if one.status is EndpointStatus.UP)
+
+
+def _host(endpoint: Endpoint, service: str, weight: int) -> dict[str, Any]:
     seen = {"zone": endpoint.zone, "version": endpoint.version, "node": endpoint.node_id}
+    if endpoint.service != service:
+        seen[LENT] = endpoint.service
     return {
         "endpoint": {
             "address": {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}},

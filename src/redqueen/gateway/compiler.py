@@ -20,9 +20,10 @@ import msgspec
 
 from redqueen.errors import InvalidInput
 from redqueen.gateway import counting, media
+from redqueen.gateway.arm_routes import Placed, own_routes, table
 from redqueen.gateway.arms import Arrangement, arranged, arrangements, base_service, groups_named, living_groups
 from redqueen.gateway.claims import NAME, settle, wrong_in_policy
-from redqueen.gateway.clusters import ASSIGNMENT, cluster, endpoints_file, load_assignment, usable
+from redqueen.gateway.clusters import ASSIGNMENT, cluster, endpoints_file, lending, load_assignment, usable
 from redqueen.gateway.edge_routes import route_configuration
 from redqueen.gateway.envoy_json import TYPE, seconds
 from redqueen.gateway.listeners import listeners
@@ -108,20 +109,23 @@ class Compiler:
         return files, tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
 
     def _table(self, inputs: Inputs, has_keys: bool, living: frozenset[str]) -> _Table:
-        settled, left_out = settle(inputs.routes, inputs.own_hosts)
+        everybodys, brought = own_routes(inputs.routes)
+        settled, left_out = settle(everybodys, inputs.own_hosts)
         zones = {name: policy.zone for name, policy in _policies(inputs).items()}
         arrangement, unarranged = arrangements(inputs, living)
+        found = table(settled, arrangement, brought, inputs.own_hosts)
         kept, self._entries = self._entries, {}
 
-        def encoded(route: Route) -> list[msgspec.Raw]:
-            key = (route, zones.get(route.service, DEFAULT_POLICY.zone), arrangement.get(route.service))
+        def encoded(one: Placed) -> list[msgspec.Raw]:
+            key = (one.route, zones.get(one.route.service, DEFAULT_POLICY.zone), one.arrangement)
             if key not in self._entries:
-                self._entries[key] = kept.get(key) or _raw(_entries(*key))
+                self._entries[key] = kept.get(key) or _raw(arranged(entries(*key[:2]), one.arrangement))
             return self._entries[key]
 
-        file = _file(_resources([route_configuration(settled, inputs.media_root, has_keys, encoded, inputs.own_hosts)]))
-        services = _served(inputs, settled, living)
-        return _Table(file, services, frozenset(services[: inputs.watched_services]), (*left_out, *unarranged))
+        lines = route_configuration(found.placed, inputs.media_root, has_keys, encoded, inputs.own_hosts)
+        services = _served(inputs, found.routes, living)
+        watched = frozenset(services[: inputs.watched_services])
+        return _Table(_file(_resources([lines])), services, watched, (*left_out, *unarranged, *found.left_out))
 
     def _services(self, inputs: Inputs, table: _Table, files: dict[str, _File]) -> list[LeftOut]:
         """Add the clusters' file and the watched services' own to `files`; return who was left out."""
@@ -136,7 +140,9 @@ class Compiler:
             # A group is treated as its service is.
             policy = policies.get(service) or policies.get(base_service(service), DEFAULT_POLICY)
             watched = service in table.watched
-            known = (tuple(endpoints), inputs.zone, policy, inputs.folder, watched)
+            base = base_service(service)
+            lent = () if base == service else lending(endpoints, groups.get(base, ()))
+            known = (tuple(endpoints), inputs.zone, policy, inputs.folder, watched, lent)
             made = self._once(("service", service), known, partial(_service, service, *known))
             clusters.append(made.cluster)
             left_out += made.left_out
@@ -155,17 +161,12 @@ class Compiler:
         return found[1]
 
 
-def _entries(route: Route, zone: ZoneChoice, arrangement: Arrangement | None) -> list[dict[str, Any]]:
-    found = entries(route, zone)
-    return found if route.redirect is not None else arranged(found, arrangement)
-
-
-def _served(inputs: Inputs, settled: Iterable[Route], living: frozenset[str]) -> tuple[str, ...]:
+def _served(inputs: Inputs, routes: Iterable[Route], living: frozenset[str]) -> tuple[str, ...]:
     """Name the services that have a cluster: those with routes, the region's own first, then their groups.
 
     A group has one as soon as a node of it lives: when a trial begins, Envoy shall know its cluster already.
     """
-    proxied = [route for route in settled if route.redirect is None]
+    proxied = [route for route in routes if route.redirect is None]
     own = {route.service for route in proxied if not route.declared_by}
     routed = {route.service for route in proxied}
     groups = {name for name in living | groups_named(inputs) if base_service(name) in routed and NAME.fullmatch(name)}
@@ -235,10 +236,16 @@ class _Service:
 
 
 def _service(
-    service: str, endpoints: Iterable[Endpoint], zone: str, policy: ServicePolicy, folder: str, watched: bool
+    service: str,
+    endpoints: Iterable[Endpoint],
+    zone: str,
+    policy: ServicePolicy,
+    folder: str,
+    watched: bool,
+    lent: Iterable[Endpoint],
 ) -> _Service:
     chosen, left_out = usable(endpoints)
-    assigned = _piece(load_assignment(service, chosen, zone, policy.zone))
+    assigned = _piece(load_assignment(service, chosen, zone, policy.zone, lent))
     if not watched:
         return _Service(_piece(cluster(service, policy, folder, msgspec.Raw(assigned.line))), None, left_out)
     # Within a cluster the type is known; in a file of its own it must be said.

@@ -17,15 +17,18 @@ from redqueen.gateway.arms_script import EXPOSED, NOTES, VIEWER_HEADER
 from redqueen.gateway.envoy_json import TYPE
 
 PREFIX = "rq"
-# What was not said is empty or a dash, as Envoy likes.
-_OF = r"of\.([^/]*)/(-?|[^/]+/[^/]+/(?:first|again))"
-REQUESTS = re.compile(rf"{PREFIX}\.requests\.{_OF}/(\d+)")
-TIMES = re.compile(rf"{PREFIX}\.time\.{_OF}")
+# What was not said is empty or a dash, as Envoy likes. The service is the trial's: at a path that only the release has,
+# another one may answer the others. What a lent node answered is nobody's.
+_OF = r"([^/]+)/([^/]+/[^/]+/(?:first|again))"
+REQUESTS = re.compile(rf"{PREFIX}\.requests\.of\.{_OF}/-?/(\d+)")
+TIMES = re.compile(rf"{PREFIX}\.time\.of\.{_OF}/-?/(?!-$)[^/]+")
 CLUSTER = re.compile(r"cluster\.(.+)\.upstream_rq_(completed|5xx|time)")
 PATTERN = rf"^({PREFIX}\.|cluster\..*\.upstream_rq_(completed|5xx|time)$)"
 KEPT_SUFFIXES = (".upstream_rq_completed", ".upstream_rq_5xx", ".upstream_rq_time")
 TIMED = "timed"
 """The route's label under which answers are timed; streams, which last as long as somebody listens, have none."""
+LENT = "lent"
+"""A node's label where it answers for a group that has none."""
 # Envoy tells nothing of what lies above the last bound: some eleven days are above all.
 _ABOVE_ALL = 1e12
 FLUSH_S = 1.0
@@ -35,9 +38,9 @@ FLUSH_S = 1.0
 def counter() -> dict[str, Any]:
     """Give the access logger that counts requests to services under trial."""
     # One tag each: Envoy looks every tag's value up by itself, and most of a count's cost is that.
-    exposed = f"%DYNAMIC_METADATA({NOTES}:{EXPOSED})%"
-    requests = [{"name": "of", "value_format": f"%METADATA(ROUTE:redqueen:service)%/{exposed}/%RESPONSE_CODE%"}]
-    times = [{"name": "of", "value_format": f"%METADATA(ROUTE:redqueen:{TIMED})%/{exposed}"}]
+    exposed, lent = f"%DYNAMIC_METADATA({NOTES}:{EXPOSED})%", f"%METADATA(UPSTREAM_HOST:redqueen:{LENT})%"
+    requests = [{"name": "of", "value_format": f"{exposed}/{lent}/%RESPONSE_CODE%"}]
+    times = [{"name": "of", "value_format": f"{exposed}/{lent}/%METADATA(ROUTE:redqueen:{TIMED})%"}]
     return {
         "name": "counts",
         # Only where the script has been: nobody outside can send that header.

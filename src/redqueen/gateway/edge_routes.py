@@ -2,7 +2,7 @@
 
 Paths with two readings are refused first, never repaired. Then, on the front door's own hosts,
 media: one route opens the folder and demands the token, so that no spelling of a path can have one
-without the other. Then the services' routes in the order of `claims.settle`. A host that routes
+without the other. Then the services' routes in the order of `arm_routes.table`. A host that routes
 name answers with these alone: neither media nor the region's own pages are there. What only nodes
 may ask of each other is not found from outside.
 Enter at `route_configuration`.
@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
+from redqueen.gateway.arm_routes import Placed
 from redqueen.gateway.envoy_json import TYPE
 from redqueen.gateway.media_routes import media_routes
-from redqueen.gateway.model import Route
 
 NAME = "front-door"
 # Empty and dot segments, backslashes; the same and NUL in percent signs; encoded percent signs.
@@ -33,20 +33,20 @@ _NO_MEDIA_HERE = {"match": {"safe_regex": {"regex": "/(?:media|v)(?:/.*)?"}}, "d
 
 
 def route_configuration(
-    settled: Sequence[Route],
+    placed: Sequence[Placed],
     media_root: str,
     has_keys: bool,
-    encoded: Callable[[Route], list[msgspec.Raw]],
+    encoded: Callable[[Placed], list[msgspec.Raw]],
     own_hosts: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Give the whole table; `encoded` gives a route's entries, which are the same in every table.
+    """Give the whole table; `encoded` gives a line's entries, which are the same in every table.
 
     `own_hosts` stay the region's, whatever a route with `*.` says.
     """
-    own = [route for route in settled if not route.hosts]
+    own = [one for one in placed if not one.hosts]
     hosts = [
-        {"name": f"own-{host}", "domains": [host], "routes": [REFUSED, _NO_MEDIA_HERE, *_entries(routes, encoded)]}
-        for host, routes in _by_host(settled)
+        {"name": f"own-{host}", "domains": [host], "routes": [REFUSED, _NO_MEDIA_HERE, *_entries(lines, encoded)]}
+        for host, lines in _by_host(placed)
     ]
     region = [REFUSED, *media_routes(media_root, has_keys), _NOT_FROM_OUTSIDE, *_entries(own, encoded)]
     return {
@@ -60,13 +60,13 @@ def route_configuration(
     }
 
 
-def _entries(routes: Iterable[Route], encoded: Callable[[Route], list[msgspec.Raw]]) -> list[msgspec.Raw]:
-    return [entry for route in routes for entry in encoded(route)]
+def _entries(placed: Iterable[Placed], encoded: Callable[[Placed], list[msgspec.Raw]]) -> list[msgspec.Raw]:
+    return [entry for one in placed for entry in encoded(one)]
 
 
-def _by_host(routes: Iterable[Route]) -> list[tuple[str, list[Route]]]:
-    found: dict[str, list[Route]] = {}
-    for route in routes:
-        for host in route.hosts:
-            found.setdefault(host, []).append(route)
+def _by_host(placed: Iterable[Placed]) -> list[tuple[str, list[Placed]]]:
+    found: dict[str, list[Placed]] = {}
+    for one in placed:
+        for host in one.hosts:
+            found.setdefault(host, []).append(one)
     return sorted(found.items())

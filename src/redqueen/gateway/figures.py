@@ -106,9 +106,9 @@ def _count(found: dict[Place, Total], stat: _Stat) -> None:
             total.errors += stat.value
         return
     counted = REQUESTS.fullmatch(stat.name)
-    place = None if counted is None else _exposed(counted[1], counted[2])
-    if counted is not None and place is not None:
-        total = found.setdefault(place, Total())
+    # Who is in no trial of the service is counted with its clusters alone.
+    if counted is not None:
+        total = found.setdefault(_exposed(counted[1], counted[2]), Total())
         total.requests += stat.value
         total.errors += stat.value if int(counted[3]) >= 500 else 0
         total.first += stat.value if counted[2].endswith("/first") else 0
@@ -121,10 +121,9 @@ def _timed(name: str) -> Place | None:
     return None if timed is None else _exposed(timed[1], timed[2])
 
 
-def _exposed(service: str, exposed: str) -> Place | None:
-    # Who is in no trial of the service is counted with its clusters alone.
-    trial, _, rest = exposed.partition("/")
-    return Place(service, trial, rest.partition("/")[0]) if service not in ("", "-") and rest else None
+def _exposed(service: str, exposed: str) -> Place:
+    trial, arm, _ = exposed.split("/")
+    return Place(service, trial, arm)
 
 
 def _sum(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:

@@ -29,11 +29,16 @@ _OWN_ZONE = "%CEL(xds.node.locality.zone)%"
 
 
 def entries(route: Route, zone: ZoneChoice = ZoneChoice.PREFER) -> list[dict[str, Any]]:
-    """Give the entries of one route in the order in which Envoy tries them; `zone` is the service's choice."""
-    match = path_match(route)
+    """Give the entries of one route in the order in which Envoy tries them; `zone` is the service's choice.
+
+    Where nobody answers (no service, no redirect) the gateway says 404, as where there is no route.
+    """
+    match = path_match(route.prefix, exact=route.exact)
     if route.redirect is not None:
         headers = [method("|".join(route.methods))] if route.methods else []
         return [{"match": {**match, "headers": headers}, "name": _name(route), "redirect": _redirect(route)}]
+    if not route.service:
+        return [{"match": _of_methods(match, route.methods), "name": _name(route), "direct_response": {"status": 404}}]
     if route.policy.streaming:
         return [
             _entry(route, _only(match, _WEBSOCKET), zone, stream=True, upgrade=True),
@@ -53,15 +58,15 @@ def entries(route: Route, zone: ZoneChoice = ZoneChoice.PREFER) -> list[dict[str
     return found
 
 
-def path_match(route: Route) -> dict[str, Any]:
+def path_match(prefix: str, *, exact: bool) -> dict[str, Any]:
     """Match a route's path: exact, as a folder and what lies below it, or with `*` for one segment."""
-    if "*" in route.prefix:
-        pattern = "/".join("[^/]+" if part == "*" else re.escape(part) for part in route.prefix.split("/"))
-        below = "" if route.exact else (".*" if route.prefix.endswith("/") else "(?:/.*)?")
+    if "*" in prefix:
+        pattern = "/".join("[^/]+" if part == "*" else re.escape(part) for part in prefix.split("/"))
+        below = "" if exact else (".*" if prefix.endswith("/") else "(?:/.*)?")
         return {"safe_regex": {"regex": pattern + below}}
-    if route.exact:
-        return {"path": route.prefix}
-    return {"prefix": route.prefix} if route.prefix.endswith("/") else {"path_separated_prefix": route.prefix}
+    if exact:
+        return {"path": prefix}
+    return {"prefix": prefix} if prefix.endswith("/") else {"path_separated_prefix": prefix}
 
 
 def _with_preflight(route: Route) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def test_each_entry_is_there_for_each_group_in_front_of_the_plain_one_that_has_t
         assert entry["metadata"]["filter_metadata"]["redqueen"]["service"] == "api"
     plan = next(e["typed_per_filter_config"]["arms"] for e in tried if "arms" in e["typed_per_filter_config"])
     assert plan["filter_context"]["plan"] == (
-        f"{'00' * 16} plain api-r1 {1:016x} {2:016x} 0 1048576 3 "
+        f"{'00' * 16} plain api-r1 api {1:016x} {2:016x} 0 1048576 3 "
         "canary 0 10 moved baseline 90 100 moved control 10 90 own"
     )
 
