@@ -1,24 +1,19 @@
 """The array types of this package, and the few numerics that must not leave log space.
 
-E-values span hundreds of orders of magnitude, so they are kept as logs. Enter at `log_mean_exp`
-and `log_factorial`.
+E-values span hundreds of orders of magnitude, so they are kept as logs. Enter at `log_mean_exp`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Counts: TypeAlias = npt.NDArray[Any]
 """Whole numbers, as integers or as floats."""
-
-_TABLE_SIZE = 1 << 14
 
 
 def floats(values: npt.ArrayLike) -> Floats:
@@ -38,18 +33,3 @@ def log_sum_exp(logs: Floats, axis: int = -1) -> Floats:
 def log_mean_exp(logs: Floats, axis: int = -1) -> Floats:
     """Return the log of the average of e-values given as logs: itself an e-value."""
     return log_sum_exp(logs, axis=axis) - np.log(logs.shape[axis])
-
-
-def log_factorial(values: Counts) -> Floats:
-    """Return log(values!) of whole numbers, from a table where that is long enough; any number for negative ones."""
-    table = _log_factorials()
-    if values.size and values.max() >= table.size:
-        return floats(special.gammaln(floats(values) + 1.0))
-    return table[values.astype(np.intp, copy=False)]
-
-
-@lru_cache(maxsize=1)
-def _log_factorials() -> Floats:
-    table = floats(special.gammaln(np.arange(1.0, _TABLE_SIZE + 1.0)))
-    table.setflags(write=False)
-    return table

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
 
+from redqueen.stats import special
 from redqueen.stats.arrays import Counts, Floats, floats
 
 
@@ -56,9 +56,9 @@ def log_e_split(events: Counts, shares: Floats, weight: float) -> Floats:
     prior = weight * floats(shares)
     x = floats(events)
     total: Floats = x.sum(axis=-1)
-    grown: Floats = floats(special.gammaln(prior + x)).sum(axis=-1)
-    start = float(floats(special.gammaln(prior)).sum() - special.gammaln(weight))
-    grown = grown - floats(special.gammaln(weight + total))
+    grown: Floats = special.gammaln(prior + x).sum(axis=-1)
+    start = float(special.gammaln(prior).sum() - special.gammaln(weight))
+    grown = grown - special.gammaln(weight + total)
     return grown - start - (x * np.log(shares)).sum(-1)
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
+from redqueen.stats import special
 from redqueen.stats.arrays import Floats
 
 BLOCK_S = 1800.0

@@ -11,8 +11,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from redqueen.stats.arrays import Counts, Floats
+if TYPE_CHECKING:  # who only names a metric needs no arrays
+    from redqueen.stats.arrays import Counts, Floats
 
 TREATMENT, CONTROL = 0, 1
 TAIL_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)

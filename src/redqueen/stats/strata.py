@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from redqueen.stats.arrays import Counts, Floats, floats, log_factorial, log_sum_exp
+from redqueen.stats.arrays import Counts, Floats, floats, log_sum_exp
+from redqueen.stats.special import log_factorial
 
 _WIDEST = 640
 """Widest support summed outside log space: half of it is the highest power of an odds ratio, 8 ** 320 < 1e289."""

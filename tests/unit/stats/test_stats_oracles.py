@@ -8,7 +8,8 @@ import ville
 from scipy import stats
 
 from redqueen.stats import counts, families, means, mixtures, strata
-from redqueen.stats.arrays import floats, log_factorial, log_mean_exp
+from redqueen.stats.arrays import floats, log_mean_exp
+from redqueen.stats.special import log_factorial
 
 SAVVI = [
     ((60, 40), 10, 1.865655276791781),
