@@ -26,7 +26,7 @@ from redqueen.fleet.model import Role
 from redqueen.registry.client import Registrar, watch
 from redqueen.registry.model import Instance, Status
 from redqueen.registry.rights import REGION, mint
-from redqueen.roles.board import gateway_state, warning
+from redqueen.roles.gateway_note import gateway_state, warning
 from redqueen.roles.stores import open_records
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]

@@ -6,14 +6,16 @@ The composition root adapts the real ones. The structs are the API's JSON, field
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from redqueen.delivery.manifest import Manifest
-from redqueen.delivery.model import Artifact, Provenance, ReleaseRecord
 from redqueen.fleet.declared import ServiceFile
 from redqueen.fleet.rotation import LogQuery
+
+if TYPE_CHECKING:  # a worker knows the studio's port and no releases
+    from redqueen.delivery.manifest import Manifest
+    from redqueen.delivery.model import Artifact, Provenance, ReleaseRecord
 
 
 class FleetNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

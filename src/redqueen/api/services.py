@@ -8,6 +8,7 @@ from pathlib import Path
 from redqueen.accounts.service import Accounts
 from redqueen.api.artifact_intake import ArtifactIntake
 from redqueen.api.intake import Uploads
+from redqueen.api.packaged import PACKAGED_APP
 from redqueen.api.ports import FleetPort, ReleasesPort, ServicesPort, StudioPort
 from redqueen.catalogue.service import Catalogue
 from redqueen.clock import Clock
@@ -20,9 +21,6 @@ from redqueen.store.audit import Audit
 from redqueen.telemetry.service import Telemetry
 from redqueen.trials.following import ArmedTrials
 from redqueen.trials.service import Trials
-
-PACKAGED_APP = Path(__file__).with_name("app")
-"""Where the built web app lies in an installed wheel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from redqueen.errors import RedQueenError, Unavailable
 from redqueen.fleet.datadir import read_region
 from redqueen.fleet.living import seen_in
 from redqueen.fleet.model import NodeView, Role
-from redqueen.roles.board import gateway_state, warning
+from redqueen.roles.gateway_note import gateway_state, warning
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -15,8 +15,9 @@ from redqueen.fleet import living
 from redqueen.fleet.drivers import logfiles
 from redqueen.fleet.model import NodeState, NodeView, Role
 from redqueen.fleet.rotation import LogQuery
-from redqueen.roles.board import RecordBoard, gateway_state, warning
+from redqueen.roles.board import RecordBoard
 from redqueen.roles.control import LEADER
+from redqueen.roles.gateway_note import gateway_state, warning
 from redqueen.roles.node import Node
 from redqueen.store.leases import Leases
 

@@ -36,9 +36,9 @@ from redqueen.registry.client import report_suspects, watch
 from redqueen.registry.drivers.http import reserve, serving
 from redqueen.registry.messages import Suspect
 from redqueen.registry.model import Instance
-from redqueen.roles.board import GatewayNote
 from redqueen.roles.declared import RecordWishes
 from redqueen.roles.gateway_figures import FigureDesk
+from redqueen.roles.gateway_note import GatewayNote
 from redqueen.roles.node import Node
 from redqueen.roles.player_reports import PlayerReports, make_player_reports
 from redqueen.telemetry.model import LATENCY_BOUNDS_MS

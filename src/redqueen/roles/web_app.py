@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from redqueen.api.services import PACKAGED_APP
+from redqueen.api.packaged import PACKAGED_APP
 
 _BUILT_APP = Path(__file__).parents[3] / "web" / "dist"
 """Where it is built in a checkout."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from redqueen.gateway.model import GatewayState
-from redqueen.roles.board import GatewayNote, gateway_state, warning
+from redqueen.roles.gateway_note import GatewayNote, gateway_state, warning
 
 
 @pytest.mark.parametrize(
