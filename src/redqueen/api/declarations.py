@@ -15,6 +15,7 @@ import msgspec
 
 from redqueen.errors import Conflict, InvalidInput
 from redqueen.fleet.declared import ServiceFile, Wish
+from redqueen.fleet.groups import group_of
 from redqueen.gateway.claims import settle
 from redqueen.gateway.declared import RouteDeclaration, ServicePolicyDeclaration, route_of, service_policy_of
 from redqueen.gateway.model import Route, Service
@@ -58,7 +59,9 @@ def _converted(raw: dict[str, Any], into: type[_Declared], where: str) -> _Decla
 def checked(file: ServiceFile, source: str, others: Iterable[Wish]) -> GatewaySide:
     """Return the gateway's side if it can stand beside the other services. Raises InvalidInput, Conflict."""
     side = gateway_side(file, source)
-    known = [route for wish in others if wish.file.name != file.name for route in _known(wish)]
+    # What a group brings is some viewers' alone, and is checked again when it becomes everybody's.
+    ours = [wish for wish in others if wish.file.name != file.name and group_of(wish.file.name) is None]
+    known = [route for wish in ours for route in _known(wish)]
     # Later than all others, so that it is the newcomer that is refused.
     last = 1 + max((route.since_ms for route in known), default=0)
     fresh = gateway_side(file, source, last).routes
@@ -82,7 +85,10 @@ def _known(wish: Wish) -> tuple[Route, ...]:
 
 
 def gateway_sides(wishes: Iterable[Wish]) -> tuple[tuple[Route, ...], tuple[Service, ...]]:
-    """Return all declared routes and policies; a service that cannot be read any more is left out."""
+    """Return all declared routes and policies; a service that cannot be read any more is left out.
+
+    A group's routes name it as who declared them: gateways give them to its viewers.
+    """
     routes: list[Route] = []
     services: list[Service] = []
     for wish in wishes:

@@ -110,7 +110,7 @@ def tell(release: ReleaseNow, *, as_json: bool) -> None:
     say(text)
     if release.phase is Phase.STARTING and release.routes:
         routes = ", ".join(f"{printable(route.path)} ({route.change})" for route in release.routes)
-        note(f"routes of these paths become others when it is promoted: {routes}")
+        note(f"routes of these paths are others for its viewers, and for everybody once it is promoted: {routes}")
 
 
 class Watched:

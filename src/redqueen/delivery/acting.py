@@ -62,7 +62,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class StartGroup:
-    """Let there be a group with this name, build (without routes) and count."""
+    """Let there be a group with this name, build and count; the build's routes are for the group's viewers."""
 
     name: str
     build: Build

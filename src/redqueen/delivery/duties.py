@@ -158,11 +158,10 @@ def _way_back(release: Release, state: State, seen: Observation) -> Iterator[Com
 
 
 def _group(release: Release, state: State, part: Part, seen: Observation) -> StartGroup:
-    build = release.build if part is Part.CANARY else state.previous
+    # The release's routes go with its code, for the same viewers.
+    build = release.build if part is Part.CANARY else unrouted(state.previous or release.build)
     wanted = seen.service.wanted if seen.service else 1
-    return StartGroup(
-        release.group(part), unrouted(build or release.build), group_count(part, wanted, release.manifest.steps)
-    )
+    return StartGroup(release.group(part), build, group_count(part, wanted, release.manifest.steps))
 
 
 def _removals(

@@ -1,8 +1,9 @@
 """What a release becomes: what its nodes run, its groups of nodes and their sizes, its trial.
 
 Canary and baseline are as large as each other, and large enough for the widest step; the warm group
-is as large as the service. Groups have no routes. The version of what nodes run ends with the
-release's id, so that registries, logs and metrics tell releases apart. Pure. Enter at `build_of`,
+is as large as the service. The canary brings its release's routes, which are its viewers' alone. The
+version of what nodes run ends with the release's id, so that registries, logs and metrics tell
+releases apart. Pure. Enter at `build_of`,
 `group_file`, `group_count` and `trial_of`.
 """
 
@@ -51,9 +52,8 @@ def unrouted(build: Build) -> Build:
 def route_changes(before: Build, after: Build) -> list[tuple[str, str]]:
     """Return the paths whose routes are `added`, `changed` or `removed`, by path.
 
-    They are so for everybody from the promotion on and back again with a rollback. While it is tried, today's
-    routes hold for the canary's viewers too: a path that today belongs to another service (or to the web app)
-    cannot be taken from it for some of its viewers without putting that service under the trial as well.
+    They are so for the canary's viewers while it is tried, for everybody from the promotion on, and for nobody
+    from a rollback on; what gateways cannot give to some viewers only begins with the promotion.
     """
     old, new = _routes(before), _routes(after)
     found = [(path, "added") for path in new.keys() - old.keys()]
@@ -70,11 +70,11 @@ def _routes(build: Build) -> dict[str, list[dict[str, Any]]]:
 
 
 def group_file(name: str, build: Build, count: int, owner: str) -> ServiceFile:
-    """Return the file of a group: the build's under the group's name, without routes, so many in the region."""
+    """Return the file of a group: the build's under the group's name, so many in the region."""
     if build.file is None:
         # A group of one of our own roles: the fleet runs the role, not a command.
         return ServiceFile(name=name, owner=owner, command=("redqueen",), count=count)
-    return msgspec.structs.replace(build.file, name=name, routes=[], count=count, count_per_zone=None)
+    return msgspec.structs.replace(build.file, name=name, count=count, count_per_zone=None)
 
 
 def group_count(part: Part, wanted: int, steps: tuple[float, ...]) -> int:

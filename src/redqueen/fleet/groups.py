@@ -1,8 +1,8 @@
 """Names of groups: nodes of a service that try another version, or keep an old one warm, beside the service's own.
 
-A group is a service to fleet, registries and gateways, named `<service>--<release>-<part>`, without
-routes: gateways send an arm's requests to it. `--` is reserved for these names, so that nobody
-declares one by hand. Pure. Enter at `group_name` and `group_of`.
+A group is a service to fleet, registries and gateways, named `<service>--<release>-<part>`:
+gateways send an arm's requests to it, by its own routes where it brings some. `--` is reserved for
+these names, so that nobody declares one by hand. Pure. Enter at `group_name` and `group_of`.
 """
 
 from __future__ import annotations

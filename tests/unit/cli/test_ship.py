@@ -116,7 +116,7 @@ def test_ship_sends_the_folder_under_its_digest_and_follows_to_the_verdict(
     assert region.wish["artifact"] == digest and region.wish["because"] == "cheaper carts"
     shown = capsys.readouterr()
     assert "shipping shop: 2 files" in shown.err and "from no git commit" in shown.err
-    assert "become others when it is promoted: /cart (added)" in shown.err
+    assert "for everybody once it is promoted: /cart (added)" in shown.err
     lines = shown.out.splitlines()
     assert lines[0].startswith("r3 of shop is stored")
     assert lines[-1].startswith("r3 of shop is promoted: it is promoted for a reason")

@@ -89,7 +89,7 @@ def promoted() -> Life:
 def test_the_way_of_a_good_release() -> None:
     life = Life()
     canary, baseline = life.sees(SERVICE)
-    assert canary == acting.StartGroup("shop--r2-canary", unrouted(life.record.release.build), 1)
+    assert canary == acting.StartGroup("shop--r2-canary", life.record.release.build, 1)
     assert baseline == acting.StartGroup("shop--r2-baseline", unrouted(TODAY), 1)
     (start,) = life.sees(TRIED)
     assert isinstance(start, acting.StartTrial)
