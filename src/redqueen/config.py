@@ -91,6 +91,10 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timings: Timings = Timings()
     counts: Counts = Counts()
     objects: Objects = Objects()
+    country_header: str = ""
+    """The header in which an edge in front tells a viewer's country, such as `CF-IPCountry`; empty: none does."""
+    country_database: str = ""
+    """A MaxMind DB file of countries by address, absolute or relative to the data folder; empty: there is none."""
     telemetry: Telemetry = Telemetry()
     retention: Retention = Retention()
     samples: bool = True
@@ -135,6 +139,7 @@ def _first_wrong(region: Region) -> tuple[str, object, str] | None:
     if region.timings.lease_s < 2 * region.timings.heartbeat_s:
         return "timings.lease_s", region.timings.lease_s, "at least two heartbeats"
     wrong = _wrong_tls(region) or _wrong_public_url(region) or _wrong_telemetry(region) or _wrong_retention(region)
+    wrong = wrong or _wrong_country_header(region)
     if wrong is not None:
         return wrong
     for role, count in msgspec.to_builtins(region.counts).items():
@@ -172,6 +177,14 @@ def _wrong_retention(region: Region) -> tuple[str, object, str] | None:
     return None
 
 
+def _wrong_country_header(region: Region) -> tuple[str, object, str] | None:
+    name = region.country_header
+    # What begins so is the region's own, and dropped when it comes from outside.
+    if name and not re.fullmatch(r"(?!x-rq-|x-envoy-)[a-z][a-z0-9-]{0,63}", name.lower()):
+        return "country_header", name, "a header's name of letters, digits and dashes, not one of ours (X-Rq-)"
+    return None
+
+
 def _wrong_public_url(region: Region) -> tuple[str, object, str] | None:
     accepted = "http:// or https://, a host, perhaps a port, and nothing after it"
     if region.public_url and not re.fullmatch(
@@ -181,6 +194,11 @@ def _wrong_public_url(region: Region) -> tuple[str, object, str] | None:
     if region.tls.certificate and region.public_url.startswith("http://"):
         return "public_url", region.public_url, "https:// when there is a certificate"
     return None
+
+
+def country_file(region: Region, data_dir: Path) -> Path | None:
+    """Return the database of countries, or None where the region has none."""
+    return data_dir / region.country_database if region.country_database else None
 
 
 def certificate_files(region: Region, data_dir: Path) -> tuple[Path, Path] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.artifact_intake import ArtifactIntake
+from redqueen.api.countries import NOWHERE, Countries
 from redqueen.api.intake import Uploads
 from redqueen.api.packaged import PACKAGED_APP
 from redqueen.api.ports import FleetPort, ReleasesPort, ServicesPort, StudioPort
@@ -57,6 +58,7 @@ class Services:
     clock: Clock
     emit: Emit
     public_url: str
+    countries: Countries = NOWHERE
     place: Place = Place()
     app_dir: Path = PACKAGED_APP
 

@@ -24,7 +24,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 
 from redqueen.api import flag_values
 from redqueen.api.services import Services
-from redqueen.api.viewer_context import ZONE_HEADER, device_of
+from redqueen.api.viewer_context import ZONE_HEADER, address_of, country_of, device_of
 from redqueen.api.viewer_cookie import keep_viewer, viewer_of
 from redqueen.catalogue.model import Title
 from redqueen.errors import NotFound, RedQueenError, Unauthorized
@@ -85,6 +85,7 @@ async def create_session(
         told_arms={**flags.arms, **told_arms(request.headers.get(ARMS_HEADER, ""))},
         seen=(*counted, *data.known),
         release=services.place.release,
+        country=country_of(request, services),
         returning=data.returning,
     )
     granted = await services.telemetry.intake.grant(wish)
@@ -111,16 +112,6 @@ def counted_before(request: Request[Any, Any, State]) -> tuple[str, ...]:
     """Return the trials in which this viewer had a session before; the cookie can only say less or more of itself."""
     names = request.cookies.get(COUNTED_COOKIE, "")[:4000].split(".")
     return tuple(name for name in names if _NAME.fullmatch(name))[:_MOST_COUNTED]
-
-
-def address_of(scope: Scope) -> str:
-    """Return where a request came from: as the gateway saw it, or the peer itself."""
-    for name, value in scope["headers"]:
-        if name == b"x-forwarded-for":
-            # Envoy appends the peer to what a client sent, and joins several headers to one.
-            return value.rpartition(b",")[2].strip().decode("latin-1")
-    client = scope["client"]
-    return client[0] if client else ""
 
 
 def _keep_counted(

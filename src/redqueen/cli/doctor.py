@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,6 +23,7 @@ import msgspec
 import psutil
 
 from redqueen import config, processes
+from redqueen.api.countries import read_database
 from redqueen.cli.client import data_option
 from redqueen.cli.output import json_option, say, show_json
 from redqueen.confine import landlock_abi
@@ -33,6 +35,7 @@ from redqueen.gateway.tls import read_pair, warning
 from redqueen.processes import Confinement
 
 _GIB: Final = 1 << 30
+_OLD: Final = timedelta(days=180)
 _MARKS: Final = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
@@ -83,6 +86,7 @@ def examine(data_dir: Path) -> list[Check]:
         ("zones", lambda: [_zones(data_dir)]),
         ("port", lambda: [_port(data_dir)]),
         ("certificate", lambda: _certificate(data_dir)),
+        ("countries", lambda: _countries(data_dir)),
         ("data", lambda: [_data(data_dir)]),
         ("disk", lambda: [disk(shutil.disk_usage(_existing(data_dir)).free)]),
         ("machine", lambda: [machine(os.cpu_count() or 1, psutil.virtual_memory().total)]),
@@ -172,6 +176,17 @@ def _certificate(data_dir: Path) -> list[Check]:
     if objection is not None:
         return [Check("certificate", "warn", str(files[0]), f"Clients will object: {objection}")]
     return [Check("certificate", "ok", str(files[0]))]
+
+
+def _countries(data_dir: Path) -> list[Check]:
+    file = config.country_file(_region(data_dir), data_dir)
+    if file is None:
+        return []
+    built = datetime.fromtimestamp(read_database(file).metadata().build_epoch, UTC)
+    text = f"{file} of {built:%Y-%m-%d}"
+    if datetime.now(UTC) - built > _OLD:
+        return [Check("countries", "warn", text, "Addresses move; fetch a newer one into its place, without a restart")]
+    return [Check("countries", "ok", text)]
 
 
 def _data(data_dir: Path) -> Check:

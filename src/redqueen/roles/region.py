@@ -13,6 +13,7 @@ import msgspec
 
 from redqueen import config
 from redqueen.accounts.service import Accounts
+from redqueen.api.countries import read_database
 from redqueen.clock import SystemClock
 from redqueen.fleet.datadir import read_json, registry_key, write_json
 from redqueen.fleet.ports import SupervisorPorts
@@ -33,12 +34,15 @@ class Credentials(msgspec.Struct, frozen=True):
 async def prepare(data_dir: Path, region: config.Region, tools_url: str) -> None:
     """Make what the region needs before its first node; what exists already stays.
 
-    Raises InvalidInput if there is a certificate that cannot be served.
+    Raises InvalidInput if there is a certificate that cannot be served, or a database of countries that cannot be read.
     """
     registry_key(data_dir)
     files = config.certificate_files(region, data_dir)
     if files is not None:
         read_pair(*files)
+    countries = config.country_file(region, data_dir)
+    if countries is not None:
+        read_database(countries)
     stores = Stores.open(data_dir, region)
     try:
         accounts = Accounts(stores.records, stores.clock)

@@ -32,6 +32,8 @@ def test_nothing_may_be_kept_for_ever_or_for_a_while(tmp_path: Path) -> None:
         ("port = 'x'", "port"),
         ("port = 0", "port = 0"),
         ("zones = []", "zones"),
+        ("country_header = 'X-Rq-Zone'", "country_header"),
+        ("country_header = 'CF IPCountry'", "country_header"),
         ("zones = ['A b']", "zones"),
         ("[timings]\nlease_s = 0.5", "timings.lease_s"),
         ("[counts]\napi = 0", "counts.api"),
