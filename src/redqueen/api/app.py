@@ -19,6 +19,7 @@ from litestar.params import FromPath
 import redqueen
 from redqueen.accounts.model import Identity
 from redqueen.api import (
+    arm_counts,
     audit,
     declared,
     errors,
@@ -86,7 +87,13 @@ def create_app(services: Services) -> Litestar:
         request_max_body_size=MAX_JSON_BYTES,
     )
     return Litestar(
-        route_handlers=[v1, *ofrep.ROUTES, *telemetry.OUTSIDE, *AppFiles(services.app_dir).routes()],
+        route_handlers=[
+            v1,
+            *ofrep.ROUTES,
+            *telemetry.OUTSIDE,
+            *arm_counts.OUTSIDE,
+            *AppFiles(services.app_dir).routes(),
+        ],
         exception_handlers=dict(errors.HANDLERS),
         before_send=[headers.add],
         state=State({"services": services}),

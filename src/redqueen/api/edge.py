@@ -12,6 +12,7 @@ import msgspec
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from redqueen.api.app import create_app
+from redqueen.api.arm_counts import counted
 from redqueen.api.errors import status_of
 from redqueen.api.metrics import CONTENT_TYPE, Metrics, measured
 from redqueen.api.services import Services
@@ -28,7 +29,7 @@ def edge(services: Services, tracing: Tracing | None = None) -> ASGIApp:
     """Return everything that an api node serves."""
     place = services.place
     metrics = Metrics(services.telemetry, service=place.service, release=place.release, zone=place.zone)
-    app = measured(create_app(services), metrics)
+    app = measured(counted(create_app(services), services), metrics)
     if tracing is not None:
         app = tracing.requests(app)
 

@@ -1,10 +1,10 @@
 """Flags as the region's own pages read them, for a viewer, with what was felt noted.
 
 Only viewers who felt a change are counted in its trial: a home page's flags are felt when the page
-is delivered, a player's when a play is granted, others when a browser reads them. What was felt
-before the play is kept in the viewer's own cookie `rq_felt` (names of trials; it can only put its
-viewer in or out of the count, never into another arm), and joins the play's grant. Enter at
-`value` and `for_play`.
+is delivered, a player's when a play is granted, others when a browser reads them. What is felt
+before the play is counted at once (`trials.arm_counts`), kept in the viewer's own cookie `rq_felt`
+(names of trials; it can only put its viewer in or out of the count, never into another arm), and
+joins the play's grant. Enter at `value` and `for_play`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from litestar import Request, Response
 from litestar.datastructures import Cookie, State
 
 from redqueen.api.services import Services
-from redqueen.api.viewer_context import viewer_context
+from redqueen.api.viewer_context import address_of, viewer_context
 from redqueen.experiments.evaluation import DEVICE, RETURNING, Evaluation, viewer_in
 from redqueen.experiments.own import HOME, PLAYER
+from redqueen.trials.arm_counts import Exposure
 
 FELT_COOKIE: Final = "rq_felt"
 _FELT_AGE_S: Final = 30 * 86_400
@@ -44,17 +45,26 @@ async def value(
 ) -> tuple[Any | _T, Evaluation | None]:
     """Return a flag's value for a viewer (`default` where there is no such flag), and what to hand to `noted`."""
     evaluator = await services.flags.values.current()
-    context = viewer_context(request, services, viewer)
+    context = viewer_context(request, viewer)
     found = evaluator.evaluate(key, context, viewer_in(context, viewer))
     return (default if found is None else found.value), found
 
 
 def noted(
-    response: Response[_T], request: Request[Any, Any, State], services: Services, felt: Iterable[Evaluation | None]
+    response: Response[_T],
+    request: Request[Any, Any, State],
+    services: Services,
+    viewer: int,
+    felt: Iterable[Evaluation | None],
 ) -> Response[_T]:
-    """Keep with the viewer which trials this answer let it feel; sends nothing where there is nothing new."""
+    """Count which trials this answer lets a viewer feel, and keep it with the viewer where that is new."""
     known = felt_before(request)
-    new = [one.trial for one in felt if one is not None and one.trial and one.trial not in known]
+    tried = [one for one in felt if one is not None and one.trial]
+    now, steady_s, address = services.clock.now(), services.clock.monotonic(), address_of(request.scope)
+    for one in tried:
+        exposure = Exposure((one.key, one.trial, one.arm), viewer, address, one.trial in known)
+        services.counts.exposed(exposure, now, steady_s)
+    new = [one.trial for one in tried if one.trial not in known]
     if not new:
         return response
     running = {trial.trial for trial in services.armed.armed}
@@ -84,7 +94,7 @@ async def for_play(
 ) -> PlayFlags:
     """Return the player's flags for a play, and the arms of all flags' trials that it is to be counted in."""
     evaluator = await services.flags.values.current()
-    context = {**viewer_context(request, services, viewer, {DEVICE: device}), RETURNING: returning}
+    context = {**viewer_context(request, viewer, {DEVICE: device}), RETURNING: returning}
     who = viewer_in(context, viewer)
     evaluated = [evaluator.evaluate(key, context, who) for key in evaluator.keys(browser=True)]
     found = [one for one in evaluated if one is not None]

@@ -34,7 +34,7 @@ async def home(
             for row in shown
         ]
     )
-    return keep_viewer(flag_values.noted(Response(page), request, services, [felt]), services, cookie)
+    return keep_viewer(flag_values.noted(Response(page), request, services, viewer, [felt]), services, cookie)
 
 
 ROUTES = [home]

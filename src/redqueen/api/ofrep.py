@@ -103,9 +103,10 @@ def _felt(
     answer: Response[Any], request: _AppRequest, asker: Asker, evaluations: Iterable[Evaluation]
 ) -> Response[Any]:
     """Note what a viewer's browser feels by reading flags; a program's viewers are not the region's to follow."""
-    if not asker.browser:
+    if not asker.browser or asker.viewer is None:
         return answer
-    return flag_values.noted(answer, request, _services(request), flag_values.felt_by_reading(evaluations))
+    felt = flag_values.felt_by_reading(evaluations)
+    return flag_values.noted(answer, request, _services(request), asker.viewer.key, felt)
 
 
 def _readable(evaluator: Evaluator, key: str, asker: Asker) -> Evaluation | None:
@@ -126,7 +127,7 @@ async def _asker(request: _AppRequest, services: Services) -> Asker:
         raise _TooManyError(wait_s)
     context = ofrep.read_context(await request.body())
     if viewer is not None:
-        own = viewer_context(request, services, viewer, context)
+        own = viewer_context(request, viewer, context)
         return Asker(f"viewer {viewer:016x}", own, viewer_in(own, viewer), browser=True)
     return await _told(services, f"client {client}", context)
 

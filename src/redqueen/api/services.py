@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.artifact_intake import ArtifactIntake
-from redqueen.api.countries import NOWHERE, Countries
 from redqueen.api.intake import Uploads
 from redqueen.api.packaged import PACKAGED_APP
 from redqueen.api.ports import FleetPort, ReleasesPort, ServicesPort, StudioPort
@@ -20,6 +19,7 @@ from redqueen.playback.service import Playback
 from redqueen.registry.rights import Gate
 from redqueen.store.audit import Audit
 from redqueen.telemetry.service import Telemetry
+from redqueen.trials.arm_counts import ArmCounts
 from redqueen.trials.following import ArmedTrials
 from redqueen.trials.service import Trials
 
@@ -58,7 +58,7 @@ class Services:
     clock: Clock
     emit: Emit
     public_url: str
-    countries: Countries = NOWHERE
+    counts: ArmCounts = field(default_factory=ArmCounts)
     place: Place = Place()
     app_dir: Path = PACKAGED_APP
 

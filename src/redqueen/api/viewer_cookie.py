@@ -8,16 +8,21 @@ nobody shall lay another beside a viewer's own. Enter at `viewer_of`, `keep_view
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
 from litestar import Request, Response
 from litestar.datastructures import Cookie, State
+from litestar.types import HTTPScope
 
 from redqueen import viewers
 from redqueen.api.services import Services
 
 VIEWER_HEADER = "x-rq-viewer"
 """Set by gateways for services under trial; what a client sends under this name never arrives."""
+_HEADER = VIEWER_HEADER.encode()
+_MET = "rq_viewer"
+"""Where a request's scope says which viewer its handler has just made."""
 _HEX = re.compile(r"[0-9a-f]{16}")
 _T = TypeVar("_T")
 
@@ -28,16 +33,24 @@ async def viewer_of(request: Request[Any, Any, State], services: Services) -> tu
     if known is not None:
         return known, None
     viewer = viewers.new_viewer()
+    cast(dict[str, Any], request.scope)[_MET] = viewer
     return viewer, viewers.mint(await services.accounts.viewers.secret(), viewer)
+
+
+async def met_viewer(scope: HTTPScope, services: Services) -> int | None:
+    """Return whose request it was that has been answered: one who was new to its handler, or by its cookie."""
+    met: int | None = cast(dict[str, Any], scope).get(_MET)
+    if met is not None:
+        return met
+    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+    told = next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER), "")
+    return _proven(await services.accounts.viewers.kept(), lines, told) if lines or told else None
 
 
 async def verified_viewer(request: Request[Any, Any, State], services: Services) -> int | None:
     """Return whose request it is, or None where it comes without a cookie of this region."""
-    known = viewers.verified(await services.accounts.viewers.secret(), _sent(request))
-    if known is not None:
-        return known
-    told = request.headers.get(VIEWER_HEADER, "")
-    return int(told, 16) if _HEX.fullmatch(told) else None
+    lines, told = request.headers.getall("cookie", []), request.headers.get(VIEWER_HEADER, "")
+    return _proven(await services.accounts.viewers.secret(), lines, told)
 
 
 def keep_viewer(response: Response[_T], services: Services, cookie: str | None) -> Response[_T]:
@@ -63,7 +76,14 @@ async def known_viewer(request: Request[Any, Any, State], services: Services, re
     return keep_viewer(response, services, cookie)
 
 
-def _sent(request: Request[Any, Any, State]) -> str:
-    pairs = (part.strip().partition("=") for line in request.headers.getall("cookie", []) for part in line.split(";"))
+def _proven(secret: bytes, lines: Iterable[str], told: str) -> int | None:
+    known = viewers.verified(secret, _sent(lines)) if secret else None
+    if known is not None:
+        return known
+    return int(told, 16) if _HEX.fullmatch(told) else None
+
+
+def _sent(lines: Iterable[str]) -> str:
+    pairs = (part.strip().partition("=") for line in lines for part in line.split(";"))
     found = [value for name, _, value in pairs if name == viewers.COOKIE]
     return found[0] if len(found) == 1 else ""

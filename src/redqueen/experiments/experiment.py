@@ -16,9 +16,10 @@ import msgspec
 
 from redqueen.errors import InvalidInput
 from redqueen.experiments.flags import Flag
+from redqueen.experiments.own import felt_early
 from redqueen.telemetry.model import Device
 from redqueen.trials import arming
-from redqueen.trials.metrics import CATALOGUE
+from redqueen.trials.metrics import STARTS, TOLD_BY_PLAYERS
 from redqueen.trials.model import Audience, MetricPlan, Subject, Trial, TrialArm
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -110,6 +111,7 @@ def trial_of(experiment: Experiment, created_s: float) -> Trial:
         audience=experiment.audience,
         created_s=created_s,
         layer_share=experiment.layer_share,
+        early=felt_early(experiment.flag),
     )
 
 
@@ -147,6 +149,9 @@ def _metrics(experiment: Experiment, *, goal: bool) -> tuple[MetricPlan, ...]:
     if goal and experiment.goal:
         known = plans.get(experiment.goal, MetricPlan(experiment.goal, guardrail=False))
         plans[experiment.goal] = msgspec.structs.replace(known, goal=True)
+    if felt_early(experiment.flag):
+        # What is felt before the play can keep people from it, which no play would tell.
+        plans.setdefault(STARTS.name, MetricPlan(STARTS.name))
     return tuple(plans.values())
 
 
@@ -168,14 +173,14 @@ def _wrong_names(experiment: Experiment) -> tuple[str, object, str] | None:
 def _wrong_metrics(experiment: Experiment) -> tuple[str, object, str] | None:
     names = [one if isinstance(one, str) else one.metric for one in experiment.guardrails]
     for name in names:
-        if name not in CATALOGUE:
-            return "guardrails", name, _known(CATALOGUE)
+        if name not in TOLD_BY_PLAYERS:
+            return "guardrails", name, _known(TOLD_BY_PLAYERS)
     if len(set(names)) < len(names):
         return "guardrails", names, "each named once"
     if not names:
         return "guardrails", names, "at least one metric that may not get worse"
-    if experiment.goal and experiment.goal not in CATALOGUE:
-        return "goal", experiment.goal, _known(CATALOGUE)
+    if experiment.goal and experiment.goal not in TOLD_BY_PLAYERS:
+        return "goal", experiment.goal, _known(TOLD_BY_PLAYERS)
     if len(experiment.variants) > 1 and not experiment.goal:
         return "goal", experiment.goal, "a metric to choose the winner of several variants by"
     return None
@@ -185,9 +190,6 @@ def _wrong_audience(audience: Audience) -> tuple[str, object, str] | None:
     for device in audience.devices:
         if device not in tuple(Device):
             return "audience.devices", device, _known(tuple(Device))
-    for country in audience.countries:
-        if not re.fullmatch(r"[A-Z]{2}", country):
-            return "audience.countries", country, "two capital letters as ISO 3166-1 has them, such as DE"
     return None
 
 

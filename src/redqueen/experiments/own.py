@@ -42,6 +42,11 @@ OWN: Final = (
 )
 
 
+def felt_early(key: str) -> bool:
+    """Tell whether a flag is felt before any play, when a page or the flag itself is served."""
+    return not key.startswith(PLAYER)
+
+
 def is_own(key: str) -> bool:
     """Tell whether Red Queen itself reads a flag, so that it cannot be removed."""
     return any(flag.key == key for flag in OWN)

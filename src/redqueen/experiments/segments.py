@@ -195,4 +195,5 @@ def _sum(one: Look, other: Look) -> Look:
         reported=one.reported + other.reported,
         bins={name: one.bins[name] + bins for name, bins in other.bins.items()},
         heard=None if one.heard is None or other.heard is None else one.heard + other.heard,
+        split=None if one.split is None or other.split is None else one.split + other.split,
     )

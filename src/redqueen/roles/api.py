@@ -6,7 +6,6 @@ import anyio
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.artifact_intake import ArtifactIntake
-from redqueen.api.countries import Countries, Database
 from redqueen.api.edge import edge
 from redqueen.api.services import Place, Services
 from redqueen.delivery.artifacts import Artifacts
@@ -26,8 +25,8 @@ from redqueen.roles.telemetry import make_lake, make_telemetry, traced
 from redqueen.roles.web_app import app_of
 from redqueen.serving import serving
 from redqueen.store.audit import Audit
+from redqueen.trials.arm_counts import ArmCounts
 from redqueen.trials.following import ArmedTrials
-from redqueen import config
 from redqueen.trials.service import Trials
 
 _LINGER_S = 1.0
@@ -44,12 +43,6 @@ async def serve_api(node: Node) -> None:
                     async with node.registered(port=spec.port) as registrar:
                         await node.drained(registrar)
             group.cancel_scope.cancel()
-
-
-def make_countries(node: Node) -> Countries:
-    """Know where requests come from, as the settings say."""
-    file = config.country_file(node.region, node.spec.data_path)
-    return Countries(node.region.country_header, file and Database(file, node.clock, node.emit))
 
 
 def make_services(node: Node) -> Services:
@@ -83,7 +76,7 @@ def make_services(node: Node) -> Services:
         clock=clock,
         emit=node.emit,
         public_url=url,
-        countries=make_countries(node),
+        counts=ArmCounts(node.spec.node_id, node.spec.zone),
         place=Place(node.spec.node_id, node.spec.zone, node.spec.service, node.spec.version),
         app_dir=app_of(node.spec.web),
     )

@@ -1,16 +1,17 @@
 """The trials' Sources: every api node and every gateway that the registries know, asked at once.
 
-Api nodes are those registered as `api` or as a group of it (`api--…`); gateways say in their
-metadata where they tell figures. Decides that a node which left less than KNOWN_S ago and is not
-back counts as silent: what it saw is missing. Each node has ANSWER_S; one that hangs costs the
-others nothing. A turn asks each node once, MOST_AT_ONCE together. Enter at `NodeSources`.
+Api nodes are those registered as `api` or as a group of it (`api--…`): they tell sessions, and
+beside them what they count by arm. Gateways say in their metadata where they tell figures. Decides
+that a node which left less than KNOWN_S ago and is not back counts as silent: what it saw is
+missing. Each node has ANSWER_S; one that hangs costs the others nothing. A turn asks each gateway
+once and each api node twice, twice MOST_AT_ONCE together. Enter at `NodeSources`.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -32,7 +33,7 @@ ANSWER_S: Final = 1.5
 MOST_AT_ONCE: Final = 64
 KNOWN_S: Final = float(SESSIONS_MATURE_S + PATIENCE_S)
 _MOST_BYTES: Final = 64 << 20
-_SESSIONS, _FIGURES = "/telemetry/v1/sessions", "/telemetry/v1/figures"
+_SESSIONS, _COUNTS, _FIGURES = "/telemetry/v1/sessions", "/telemetry/v1/sessions/counts", "/telemetry/v1/figures"
 _FAILURES = (httpx.HTTPError, OSError, TimeoutError, ValueError, msgspec.MsgspecError)
 
 
@@ -98,9 +99,24 @@ class NodeSources:
                     self._gateways = self._gateways.changed(gateways(instances), now_s)
 
     async def sessions(self, since: int, until: int) -> Answers[SessionRow]:
-        """Return the sessions granted in [since, until), from every api node."""
+        """Return the sessions granted in [since, until), from every api node, and what these counted by arm.
+
+        A node that tells no counts (an older one) is not silent: what it counted is missing from all arms alike.
+        """
         query = {"since": since, "until": until}
-        return await self._all(self._api, _SESSIONS, query, msgspec.msgpack.Decoder(list[SessionRow]))
+        told: list[Answers[SessionRow]] = []
+        counted: list[Answers[FigureBin]] = []
+
+        async def ask_sessions() -> None:
+            told.append(await self._all(self._api, _SESSIONS, query, msgspec.msgpack.Decoder(list[SessionRow])))
+
+        async def ask_counts() -> None:
+            counted.append(await self._all(self._api, _COUNTS, query, msgspec.msgpack.Decoder(list[FigureBin])))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask_sessions)
+            group.start_soon(ask_counts)
+        return replace(told[0], counts=counted[0].rows)
 
     async def figures(self, since: int, until: int) -> Answers[FigureBin]:
         """Return the gateways' bins of [since, until)."""

@@ -66,9 +66,16 @@ def look_all(plan: Plan, before: Sequence[Evidence], looks: Sequence[Look]) -> t
         reported=np.array([look.reported for look in looks]),
         bins={one.name: np.array([look.bins[one.name] for look in looks]) for one in plan.metrics if one.name in told},
         heard=np.array([look.reported if look.heard is None else look.heard for look in looks]),
+        split=_splits(looks),
     )
     after = step(plan, stack(before), together)
     return unstack(after), _readings(plan, after)
+
+
+def _splits(looks: Sequence[Look]) -> Floats | None:
+    if all(look.split is None for look in looks):
+        return None
+    return np.array([look.exposed if look.split is None else look.split for look in looks], dtype=np.float64)
 
 
 def judge(plan: Plan, evidence: Evidence) -> Reading:

@@ -99,6 +99,8 @@ class Look:
     bins: Mapping[str, Counts]
     heard: Counts | None = None
     """[2, S]: all units heard of, those of viewers exposed before included; None: as `reported`. It ends a silence."""
+    split: Counts | None = None
+    """[2, S]: viewers by whom the split is tested, where they are exposed before they can report; None: `exposed`."""
 
 
 class Choice(Enum):

@@ -30,7 +30,7 @@ class Packed:
     values: Floats
     """[B, Nm, 2, S, 6]: n, sums of y, y^2, x, x^2, xy."""
     units: Floats
-    """[B, R, 2]: units per arm; of a count, the viewers who reported."""
+    """[B, R, 2]: units per arm; of a count, the viewers who reported, or by whom the split is tested."""
     present: Bools
     """[K]: metrics that the look held."""
 
@@ -43,7 +43,8 @@ def pack(plan: Plan, look: Look) -> Packed:
     events = np.zeros((*lead, n_counts, 2, plan.strata))
     pairs = np.zeros((*lead, n_pairs, 2, plan.strata, 2))
     values = np.zeros((*lead, n_means, 2, plan.strata, 6))
-    events[..., 0, :, :] = exposed
+    drawn = exposed if look.split is None else _arm_by_stratum(plan, "split", look.split)
+    events[..., 0, :, :] = drawn
     pairs[..., 0, :, :, 0], pairs[..., 0, :, :, 1] = np.minimum(reported, exposed), exposed
     for position, rows in rows_by_kind(plan):
         metric = plan.metrics[position]
@@ -52,7 +53,8 @@ def pack(plan: Plan, look: Look) -> Packed:
             _put(metric, _shaped(plan, metric, bins, lead), rows, (events, pairs, values), n_counts)
     if bool((pairs[..., 0] > pairs[..., 1]).any()):
         raise ValueError("more affected units than units")
-    of_counts = np.repeat(reported.sum(axis=-1)[..., None, :], n_counts, axis=-2)
+    viewers = reported if look.split is None else drawn
+    of_counts = np.repeat(viewers.sum(axis=-1)[..., None, :], n_counts, axis=-2)
     units = np.concatenate([of_counts, pairs[..., 1].sum(axis=-1), values[..., 0].sum(axis=-1)], axis=-2)
     present = np.array([metric.name in look.bins for metric in plan.metrics], dtype=np.bool_)
     return Packed(events, pairs, values, units, present)

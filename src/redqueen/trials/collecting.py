@@ -60,6 +60,8 @@ class Taken(Generic[Row]):
     heard: float
     thin: tuple[tuple[int, int], ...] = ()
     """Seconds [first, until) in which too few nodes answered to conclude anything."""
+    counts: tuple[FigureBin, ...] = ()
+    """With sessions: what the same nodes counted by arm."""
 
 
 def span(cursor: int, now_s: float, mature_s: int, again: int = 0) -> Span | None:
@@ -84,9 +86,10 @@ def taken(asked: Span, answers: Answers[Row], now_s: float, mature_s: int) -> Ta
     gaps = tuple(Gap(node, asked.since, until) for node in missing if until > asked.since)
     heard = 1.0 - len(answers.silent) / len(answers.asked) if answers.asked else 0.0
     rows = tuple(row for row in answers.rows if asked.since <= row.second < until)
+    counts = tuple(one for one in answers.counts if asked.since <= one.second < until)
     thin = ((asked.since, until),) if heard < LEAST_HEARD and until > asked.since else ()
     lost = tuple((gap.first, gap.until) for gap in asked.lost)
-    return Taken(asked.since, until, rows, asked.lost + gaps, heard, lost + thin)
+    return Taken(asked.since, until, rows, asked.lost + gaps, heard, lost + thin, counts)
 
 
 def extended(known: Taken[Row] | None, new: Taken[Row], wanted_from: int) -> Taken[Row]:
@@ -100,6 +103,7 @@ def extended(known: Taken[Row] | None, new: Taken[Row], wanted_from: int) -> Tak
         (*(gap for gap in known.gaps if gap.until > wanted_from), *new.gaps),
         new.heard,
         (*(part for part in known.thin if part[1] > wanted_from), *new.thin),
+        (*(one for one in known.counts if one.second >= wanted_from), *new.counts),
     )
 
 

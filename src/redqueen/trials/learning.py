@@ -20,6 +20,7 @@ from redqueen.trials.collecting import Taken
 from redqueen.trials.hour import Hour
 from redqueen.trials.measures import Measures
 from redqueen.trials.model import Trial
+from redqueen.trials.permanent import SERVICE
 
 LEARNED: Final = "trials/learned"
 _HOUR: Final = "hour"
@@ -74,7 +75,7 @@ class Learning:
 
     def measures(self, trial: Trial, noise: Mapping[str, Noise]) -> Measures:
         """Return what a trial that begins now is judged by. Raises InvalidInput for its metrics."""
-        return planning.planned(trial, hour.today(self.hour, trial.target), noise, self._zones)
+        return planning.planned(trial, hour.today(self.hour, trial.target or SERVICE), noise, self._zones)
 
 
 async def kept(records: Records) -> tuple[Record | None, Hour]:

@@ -2,10 +2,11 @@
 
 A session counts where its grant put it (trial's arm, device, zone), once, whatever it retried;
 one of which nothing was heard is exposed but not reported, and in no metric. Exposed are viewers
-who were not in the trial before; a viewer who returns brings units, not exposures. Of a service
-without players the gateways' figures stand for both. Control is every arm that is no treatment,
-its baseline included, except for `request_latency`. Rows must all be of the stretch that the look
-is of. Pure. Enter at `looks`.
+who were not in the trial before; a viewer who returns brings units, not exposures. Where a change is
+felt before any play, the split is tested by whom api nodes served it first, so that plays which it
+prevents show as fewer `starts`. Of a service without players the gateways' figures stand for both.
+Control is every arm that is no treatment, its baseline included, except for `request_latency`. Rows
+must all be of the stretch that the look is of. Pure. Enter at `looks`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def _look(
         else:
             told[one.name] = _of_figures(one, bins, places, fresh)
     exposed, reported, heard = _seen(trial.id, rows, places) if measures.by_sessions else _asked(bins, places)
-    return Look(span_s, share, exposed, reported, told, heard)
+    split = _served(bins, places) if trial.early else None
+    return Look(span_s, share, exposed, reported, told, heard, split)
 
 
 class _Places:
@@ -116,6 +118,14 @@ def _asked(bins: Iterable[tuple[int, FigureBin]], places: _Places) -> tuple[Floa
         exposed[side, at] += one.first / FIRSTS_PER_VIEWER
         heard[side, at] += one.requests
     return exposed, exposed, heard
+
+
+def _served(bins: Iterable[tuple[int, FigureBin]], places: _Places) -> Floats:
+    """Return the viewers to whom a page or a flag was first served, by api nodes' counts. [2, S]."""
+    served = np.zeros((2, places.count))
+    for side, one in bins:
+        served[side, places.of(one.zone, Device.OTHER)] += one.first
+    return served
 
 
 def _of_sessions(

@@ -204,6 +204,9 @@ CATALOGUE: Final = MappingProxyType(
 )
 """What a trial may name. `play_delay` brings its tail and one tail for each kind of device with it."""
 
+TOLD_BY_PLAYERS: Final = tuple(name for name, one in CATALOGUE.items() if one.source is Source.SESSIONS)
+"""What can be judged of a flag: whose request felt it no gateway knows."""
+
 TAILS: Final = MappingProxyType(
     {
         PLAY_DELAY_TAIL.name: Tail(

@@ -143,5 +143,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     created_s: float = 0.0
     layer_share: float = 1.0
     """How much of the layer it takes, in (0, 1]."""
+    early: bool = False
+    """The change is felt before any play, when a page or a flag is served: api nodes count who was exposed."""
     for_ever: bool = False
     """A permanent A/A trial: it starts anew when its horizon is reached."""

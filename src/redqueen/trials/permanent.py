@@ -12,8 +12,13 @@ from typing import Final
 
 from redqueen.trials.model import MetricPlan, Subject, Trial, TrialArm
 
-METRICS: Final = ("start_failures", "play_delay", "rebuffering", "playback_errors", "bitrate", "starts")
-"""What players tell; what gateways tell is by release only and has no A/A trial."""
+METRICS: Final = (
+    *("start_failures", "play_delay", "rebuffering", "playback_errors", "bitrate", "starts"),
+    *("request_errors", "request_latency"),
+)
+"""What players tell, and how viewers' requests fared, which here api nodes count (gateways know releases only)."""
+SERVICE: Final = "api"
+"""Whose requests these are."""
 TURN_S: Final = 86_400.0
 """After so long a trial begins anew, with viewers drawn anew: each turn is one more test of the judge."""
 _SHARES: Final = {"aa-even": 0.5, "aa-slice": 0.05}

@@ -21,13 +21,15 @@ class Answers(Generic[Row]):
     rows: tuple[Row, ...]
     asked: tuple[str, ...]
     silent: tuple[str, ...] = ()
+    counts: tuple[FigureBin, ...] = ()
+    """With sessions: what the same nodes counted by arm, as far as they told (`arm_counts`)."""
 
 
 class Sources(Protocol):
     """All nodes that know of sessions (api nodes) and of requests (gateways)."""
 
     async def sessions(self, since: int, until: int) -> Answers[SessionRow]:
-        """Return the sessions granted in the seconds [since, until), from every api node; never raises for one node."""
+        """Return the sessions granted in the seconds [since, until), with what api nodes counted; never raises."""
         ...
 
     async def figures(self, since: int, until: int) -> Answers[FigureBin]:

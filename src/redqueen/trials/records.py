@@ -115,6 +115,7 @@ def packed_look(look: Look) -> bytes:
     arrays: dict[str, Counts] = {f"bins/{name}": bins for name, bins in look.bins.items()}
     arrays |= {"exposed": look.exposed, "reported": look.reported}
     arrays |= {} if look.heard is None else {"heard": look.heard}
+    arrays |= {} if look.split is None else {"split": look.split}
     told = _Look(float(look.span_s), float(look.share), {name: _packed(values) for name, values in arrays.items()})
     return zlib.compress(msgspec.msgpack.encode(told), 1)
 
@@ -128,7 +129,7 @@ def unpacked_look(raw: bytes) -> Look:
         exposed, reported = arrays["exposed"], arrays["reported"]
     except (zlib.error, msgspec.MsgspecError, KeyError, ValueError) as error:
         raise _unreadable("look", error) from error
-    return Look(told.span_s, told.share, exposed, reported, bins, arrays.get("heard"))
+    return Look(told.span_s, told.share, exposed, reported, bins, arrays.get("heard"), arrays.get("split"))
 
 
 def packed_evidence(states: Mapping[str, Evidence]) -> bytes:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
-from experiment_rig import FLAG, QUICK, Rig
+from experiment_rig import FLAG, HOME, PAGES, QUICK, Rig
 
 from redqueen.errors import Conflict, InvalidInput, NotFound
 from redqueen.experiments.experiment import Experiment
 from redqueen.experiments.running import Phase
+from redqueen.telemetry.model import SessionRow
+from redqueen.trials.arm_counts import ArmCounts, Exposure
 from redqueen.trials.model import Status
+from redqueen.trials.ports import Answers
 
 pytestmark = pytest.mark.anyio
 
@@ -183,3 +188,48 @@ async def test_segments_are_followed_while_it_runs_and_name_the_device_that_gain
     tv = next(one for one in found if (one.metric, one.device) == ("play_delay", "tv"))
     assert tv.estimate is not None
     assert -1.0 < tv.estimate < -0.4, "half as long is -0.69 as a log"
+
+
+async def test_a_home_page_that_keeps_people_from_playing_is_judged_by_their_plays_and_undone() -> None:
+    rig = Rig(flag=HOME)
+    rig.plays = lambda variant: 0.5 if variant == "new-first" else 0.8
+    await started(rig, PAGES)
+    row = await rig.run(900, PAGES.name)
+    trial = await rig.trials.get(PAGES.name)
+    assert trial.life.status is Status.ROLLED_BACK, trial.life
+    assert (row.phase, "starts" in row.because) == (Phase.ENDED, True)
+    assert (await rig.trials.replay(PAGES.name)).same_evidence
+
+
+async def test_a_home_page_after_which_as_many_play_becomes_the_default_whatever_share_of_its_viewers_play() -> None:
+    rig = Rig(flag=HOME)
+    rig.plays = lambda variant: 0.6
+    await started(rig, PAGES)
+    row = await rig.run(900, PAGES.name)
+    assert (row.phase, row.winner) == (Phase.WON, "new-first"), row
+    starts = next(one for one in (await rig.trials.record(PAGES.name)).metrics if one.name == "starts")
+    assert 0.5 < starts.treatment[0] / starts.treatment[1] < 0.7, "plays started by exposed viewers"
+
+
+async def test_a_split_of_the_pages_viewers_that_is_not_as_drawn_is_held_and_never_judged() -> None:
+    rig = Rig(flag=HOME)
+    leak = ArmCounts("api-2", "a")
+    await started(rig, PAGES)
+    told = rig.sessions
+
+    async def more(since: int, until: int) -> Answers[SessionRow]:
+        found = await told(since, until)
+        for at in range(since, until):
+            for viewer in range(4):
+                page = Exposure(
+                    (HOME.key, PAGES.name, "new-first"), at * 8 + viewer, f"2001:db8:{viewer:x}::1", again=False
+                )
+                leak.exposed(page, at, at * 8.0)
+        return replace(found, counts=(*found.counts, *leak.bins(since, until)))
+
+    rig.sessions = more  # type: ignore[method-assign]
+    rig.lead()
+    await rig.run(300, PAGES.name)
+    trial = await rig.trials.get(PAGES.name)
+    assert trial.life.status in (Status.HELD, Status.INCONCLUSIVE)
+    assert "not split" in trial.life.because
