@@ -45,7 +45,7 @@ async def value(
 ) -> tuple[Any | _T, Evaluation | None]:
     """Return a flag's value for a viewer (`default` where there is no such flag), and what to hand to `noted`."""
     evaluator = await services.flags.values.current()
-    context = viewer_context(request, viewer)
+    context = viewer_context(request, services, viewer)
     found = evaluator.evaluate(key, context, viewer_in(context, viewer))
     return (default if found is None else found.value), found
 
@@ -94,7 +94,7 @@ async def for_play(
 ) -> PlayFlags:
     """Return the player's flags for a play, and the arms of all flags' trials that it is to be counted in."""
     evaluator = await services.flags.values.current()
-    context = {**viewer_context(request, viewer, {DEVICE: device}), RETURNING: returning}
+    context = {**viewer_context(request, services, viewer, {DEVICE: device}), RETURNING: returning}
     who = viewer_in(context, viewer)
     evaluated = [evaluator.evaluate(key, context, who) for key in evaluator.keys(browser=True)]
     found = [one for one in evaluated if one is not None]

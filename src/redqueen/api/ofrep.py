@@ -127,7 +127,7 @@ async def _asker(request: _AppRequest, services: Services) -> Asker:
         raise _TooManyError(wait_s)
     context = ofrep.read_context(await request.body())
     if viewer is not None:
-        own = viewer_context(request, viewer, context)
+        own = viewer_context(request, services, viewer, context)
         return Asker(f"viewer {viewer:016x}", own, viewer_in(own, viewer), browser=True)
     return await _told(services, f"client {client}", context)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from redqueen.accounts.service import Accounts
 from redqueen.api.artifact_intake import ArtifactIntake
+from redqueen.api.countries import NOWHERE, Countries
 from redqueen.api.intake import Uploads
 from redqueen.api.packaged import PACKAGED_APP
 from redqueen.api.ports import FleetPort, ReleasesPort, ServicesPort, StudioPort
@@ -59,6 +60,7 @@ class Services:
     emit: Emit
     public_url: str
     counts: ArmCounts = field(default_factory=ArmCounts)
+    countries: Countries = NOWHERE
     place: Place = Place()
     app_dir: Path = PACKAGED_APP
 

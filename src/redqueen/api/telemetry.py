@@ -24,7 +24,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 
 from redqueen.api import flag_values
 from redqueen.api.services import Services
-from redqueen.api.viewer_context import ZONE_HEADER, address_of, device_of
+from redqueen.api.viewer_context import ZONE_HEADER, address_of, country_of, device_of
 from redqueen.api.viewer_cookie import keep_viewer, viewer_of
 from redqueen.catalogue.model import Title
 from redqueen.errors import NotFound, RedQueenError, Unauthorized
@@ -85,6 +85,7 @@ async def create_session(
         told_arms={**flags.arms, **told_arms(request.headers.get(ARMS_HEADER, ""))},
         seen=(*counted, *data.known),
         release=services.place.release,
+        country=country_of(request, services),
         returning=data.returning,
     )
     granted = await services.telemetry.intake.grant(wish)

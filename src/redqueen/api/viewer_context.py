@@ -1,4 +1,4 @@
-"""What flags and trials may know of a viewer of the region: who it is, by which device, from which zone.
+"""What flags and trials may know of a viewer of the region: who it is, by which device, from which zone and country.
 
 The targeting key and the zone are never taken from the viewer: they are the cookie's and the
 gateway's, as the address is. The device is what the player says, or what the browser's name says.
@@ -15,6 +15,7 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.types import Scope
 
+from redqueen.api.services import Services
 from redqueen.experiments.evaluation import COUNTRY, DEVICE, RETURNING, TARGETING_KEY, ZONE
 from redqueen.telemetry.model import Device
 from redqueen.viewers import COOKIE
@@ -31,7 +32,7 @@ _DESKTOP: Final = re.compile(r"\b(windows nt|macintosh|x11|cros)\b", re.I)
 
 
 def viewer_context(
-    request: Request[Any, Any, State], viewer: int, told: Mapping[str, Any] | None = None
+    request: Request[Any, Any, State], services: Services, viewer: int, told: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return a viewer's evaluation context; `told` are attributes of its own, which cannot say who it is."""
     context = {name: value for name, value in (told or {}).items() if name not in _RESERVED}
@@ -39,6 +40,7 @@ def viewer_context(
         context[DEVICE] = device_of(request.headers.get("user-agent", "")).value
     context[TARGETING_KEY] = f"{viewer:016x}"
     context[ZONE] = request.headers.get(ZONE_HEADER, "")
+    context[COUNTRY] = country_of(request, services)
     context[RETURNING] = COOKIE in request.cookies
     return context
 
@@ -51,6 +53,11 @@ def address_of(scope: Scope) -> str:
             return value.rpartition(b",")[2].strip().decode("latin-1")
     client = scope["client"]
     return client[0] if client else ""
+
+
+def country_of(request: Request[Any, Any, State], services: Services) -> str:
+    """Return from which country a request comes; empty where that is not known."""
+    return services.countries.of(request.headers, address_of(request.scope))
 
 
 def device_of(user_agent: str) -> Device:

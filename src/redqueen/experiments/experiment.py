@@ -190,6 +190,9 @@ def _wrong_audience(audience: Audience) -> tuple[str, object, str] | None:
     for device in audience.devices:
         if device not in tuple(Device):
             return "audience.devices", device, _known(tuple(Device))
+    for country in audience.countries:
+        if not re.fullmatch(r"[A-Z]{2}", country):
+            return "audience.countries", country, "two capital letters as ISO 3166-1 has them, such as DE"
     return None
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import anyio
 
+from redqueen import config
 from redqueen.accounts.service import Accounts
 from redqueen.api.artifact_intake import ArtifactIntake
+from redqueen.api.countries import Countries, Database
 from redqueen.api.edge import edge
 from redqueen.api.services import Place, Services
 from redqueen.delivery.artifacts import Artifacts
@@ -45,6 +47,12 @@ async def serve_api(node: Node) -> None:
             group.cancel_scope.cancel()
 
 
+def make_countries(node: Node) -> Countries:
+    """Know where requests come from, as the settings say."""
+    file = config.country_file(node.region, node.spec.data_path)
+    return Countries(node.region.country_header, file and Database(file, node.clock, node.emit))
+
+
 def make_services(node: Node) -> Services:
     """Give the API all it works with."""
     product = Product(node.stores)
@@ -77,6 +85,7 @@ def make_services(node: Node) -> Services:
         emit=node.emit,
         public_url=url,
         counts=ArmCounts(node.spec.node_id, node.spec.zone),
+        countries=make_countries(node),
         place=Place(node.spec.node_id, node.spec.zone, node.spec.service, node.spec.version),
         app_dir=app_of(node.spec.web),
     )
