@@ -79,6 +79,7 @@ def create_app(services: Services) -> Litestar:
             *health.ROUTES,
         ],
         guards=[guards.require_identity],
+        middleware=[audit.AuditChanges()],
         dependencies={
             "services": Provide(provide_services, sync_to_thread=False),
             "identity": Provide(_identity, sync_to_thread=False),

@@ -14,12 +14,12 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from redqueen.accounts.model import Identity, Role
+from redqueen.api.audit import READING
 from redqueen.api.services import Services
 from redqueen.errors import Forbidden, Unauthorized
 
 SESSION_COOKIE = "rq_session"
 CSRF_HEADER = "X-Redqueen"
-_READING = ("GET", "HEAD", "OPTIONS")
 _MAX_TOKEN_CHARS = 512
 
 Connection = ASGIConnection[Any, Any, Any, State]
@@ -56,7 +56,7 @@ async def _by_cookie(services: Services, connection: Connection) -> Identity | N
     if not token or len(token) > _MAX_TOKEN_CHARS:
         return None
     found = await services.accounts.session(token)
-    if found is not None and _method(connection) not in _READING and connection.headers.get(CSRF_HEADER) != "1":
+    if found is not None and _method(connection) not in READING and connection.headers.get(CSRF_HEADER) != "1":
         raise Forbidden(
             "request.csrf",
             "This change did not come from the app",
@@ -67,7 +67,7 @@ async def _by_cookie(services: Services, connection: Connection) -> Identity | N
 
 
 def _refuse_foreign_sites(connection: Connection) -> None:
-    if _method(connection) in _READING:
+    if _method(connection) in READING:
         return
     if connection.headers.get("sec-fetch-site", "same-origin") in ("cross-site", "same-site"):
         raise Forbidden("request.csrf", "This change came from another site", hint="Use the app of this region")

@@ -43,7 +43,13 @@ async def playback(
     return await known_viewer(request, services, Response(info))
 
 
-@put("/titles/{title_id:str}/progress", status_code=204, operation_id="setProgress", tags=["playback"])
+@put(
+    "/titles/{title_id:str}/progress",
+    status_code=204,
+    opt={"unaudited": "where a viewer stopped is the viewer's own"},
+    operation_id="setProgress",
+    tags=["playback"],
+)
 async def set_progress(
     title: NamedDependency[Title],
     data: JSONBody[Position],

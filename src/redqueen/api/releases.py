@@ -2,7 +2,8 @@
 
 An artifact is sent once, as one body under the digest of its bytes; a release names it. What the
 release is comes out of the artifact's own `redqueen.toml`, so that what was checked is what runs.
-Refuses an artifact that is not what its digest says. Everything here is written into the audit log.
+Refuses an artifact that is not what its digest says. What is shipped, stopped or undone is written into
+the audit log.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class ChangeCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteCard(msgspec.Struct, frozen=True, kw_only=True):
-    """A path whose routes become others with the promotion: `added`, `changed` or `removed`."""
+    """A path whose routes the release makes others (`added`, `changed`, `removed`), for its own viewers at first."""
 
     path: str
     change: str
@@ -119,7 +120,13 @@ async def artifact(digest: FromPath[str], services: NamedDependency[Services]) -
     return _artifact(await services.artifacts.find(digest))
 
 
-@put("/artifacts/{digest:str}", status_code=200, opt=_OWNER, operation_id="sendArtifact", tags=["releases"])
+@put(
+    "/artifacts/{digest:str}",
+    status_code=200,
+    opt={**_OWNER, "unaudited": "an artifact changes nothing until it is shipped"},
+    operation_id="sendArtifact",
+    tags=["releases"],
+)
 async def send(
     request: Request[Any, Any, State], digest: FromPath[str], services: NamedDependency[Services]
 ) -> ArtifactCard:

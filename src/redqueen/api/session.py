@@ -36,6 +36,8 @@ async def sign_in(
 ) -> Response[SessionCard]:
     """Sign in with a one-time link's token, or with name and password."""
     signed_in = await _signed_in(services, data)
+    name, how = signed_in.account.name, "with a one-time link" if data.link_token else "with the password"
+    await services.audit.note(name, "sign in", f"account {name}", how)
     answer = _with_cookies(Response(account_card(signed_in.account)), await _session_cookies(services, signed_in))
     return await known_viewer(request, services, answer)
 

@@ -16,6 +16,7 @@ from litestar.params import FromPath
 
 from redqueen.accounts.model import Identity
 from redqueen.api import bodies, tus
+from redqueen.api.audit import noted
 from redqueen.api.intake import ConnectionCut, Upload
 from redqueen.api.services import Services
 from redqueen.errors import InvalidInput, RedQueenError, Unavailable
@@ -36,6 +37,7 @@ async def create(
     wish = tus.creation(request.headers, max_bytes=services.uploads.limits.max_bytes)
     title, filename = wish.metadata.get("title", ""), wish.metadata.get("filename", "")
     upload = await services.uploads.create(identity.account.id, wish.length, title=title, filename=filename)
+    await noted(services, identity, "upload", f"title {upload.title_id}", title or filename)
     headers = {**_facts(services, upload, 0), "Location": f"{PATH}/{upload.id}"}
     return _empty(201, headers)
 
@@ -52,7 +54,13 @@ async def offset(
     return await _offset(services, identity, upload_id)
 
 
-@patch("/uploads/{upload_id:str}", status_code=204, operation_id="appendToUpload", tags=["uploads"])
+@patch(
+    "/uploads/{upload_id:str}",
+    status_code=204,
+    opt={"unaudited": "the upload was noted when it began"},
+    operation_id="appendToUpload",
+    tags=["uploads"],
+)
 async def append(
     request: Request[Any, Any, State],
     upload_id: FromPath[str],
@@ -75,7 +83,7 @@ async def end(
     return await _end(services, identity, upload_id)
 
 
-@post("/uploads/{upload_id:str}", include_in_schema=False)
+@post("/uploads/{upload_id:str}", opt={"unaudited": "an end is noted where it is made"}, include_in_schema=False)
 async def overridden(
     request: Request[Any, Any, State],
     upload_id: FromPath[str],
@@ -119,6 +127,7 @@ async def _append(
 async def _end(services: Services, identity: Identity, upload_id: str) -> Response[None]:
     upload = await services.uploads.find(upload_id, identity.account.id)
     await services.uploads.terminate(upload, "its owner ended it")
+    await noted(services, identity, "end upload", f"title {upload.title_id}")
     return _empty(204, {})
 
 

@@ -2,13 +2,17 @@
 
 A line is written after the change it tells of, by whoever made it for somebody: the API for the
 account that asked, the leading control node for itself. Lines lie in one partition a month, so
-that none grows without end and the newest are found without a search. Refuses to change or
-remove a line: there is no call for it. Enter at `Audit.note` and `Audit.newest`.
+that none grows without end and the newest are found without a search. `watched` tells whether what
+was done wrote a line, however deep below. Refuses to change or remove a line: there is no call for
+it. Enter at `Audit.note` and `Audit.newest`.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
@@ -38,6 +42,20 @@ class AuditLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     because: str = ""
 
 
+_watching: ContextVar[list[AuditLine] | None] = ContextVar("lines of what is being done", default=None)
+
+
+@contextmanager
+def watched() -> Generator[list[AuditLine]]:
+    """Give the lines that are written within the block, by this task and those that it starts."""
+    lines = list[AuditLine]()
+    token = _watching.set(lines)
+    try:
+        yield lines
+    finally:
+        _watching.reset(token)
+
+
 class Audit:
     """The region's audit log, in records."""
 
@@ -61,6 +79,8 @@ class Audit:
             await self._records.put(_MONTHS, Put(month, b""))
             self._months.add(month)
         await self._records.put(f"{_MONTHS}/{month}", Put(key, msgspec.msgpack.encode(line)))
+        if (lines := _watching.get()) is not None:
+            lines.append(line)
         return line
 
     async def newest(self, limit: int = 100, *, before: str = "") -> list[AuditLine]:
