@@ -42,6 +42,10 @@ COLOURS: Final = {
 _LOOK_S: Final = 1.0
 _SILENCE_S: Final = 120.0
 _BAR: Final = 20
+LEAST_EVENTS: Final = 5
+"""Events of both arms together below which a ratio of them is a guess."""
+LEAST_UNITS: Final = 100
+"""Units of the smaller arm below which a mean is preliminary: the judge does not let it speak (`stats.model.Rules`)."""
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -259,9 +263,15 @@ def _amount(one: Metric, seen: tuple[float, float]) -> str:
 def _estimate(one: Metric) -> str:
     if one.estimate is None or min(one.treatment[1], one.control[1]) <= 0:
         return "-"
+    fewest, events = min(one.treatment[1], one.control[1]), one.treatment[0] + one.control[0]
+    told = f"{fewest:.0f} units in the smaller arm" if one.difference else f"{events:.0f} events in both arms"
+    nothing = one.high is None and (one.low is None or (one.low <= 0.0 and not one.difference))
+    if nothing or (not one.difference and events < LEAST_EVENTS):
+        return f"not known yet ({told})"  # the likeliest of all ratios is then an end of those that are looked at
     sign = "" if one.difference else "x"
     low, high = ("?" if bound is None else f"{bound:.3g}" for bound in (one.low, one.high))
-    return f"{sign}{one.estimate:.3g} ({low} to {high})"
+    note = f", preliminary: {told}" if one.difference and fewest < LEAST_UNITS else ""
+    return f"{sign}{one.estimate:.3g} ({low} to {high}){note}"
 
 
 def _progress(one: Metric) -> str:

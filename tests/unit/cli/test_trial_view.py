@@ -13,6 +13,7 @@ import pytest
 from redqueen.cli import trial_view
 from redqueen.cli.client import ApiClient
 from redqueen.cli.trial_view import TrialNow, lines
+from redqueen.stats.model import Rules
 from redqueen.trials.model import Status
 
 
@@ -48,6 +49,26 @@ def test_a_metric_that_is_only_watched_has_nothing_to_prove_and_one_unseen_no_es
     text = picture(metrics=[metric])
     assert "start_failures (watched)" in text
     assert "####" not in text and "x1.24" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"treatment": [0, 40], "control": [0, 600], "estimate": 8.0}, "not known yet (0 events in both arms)"),
+        ({"treatment": [1, 40], "control": [3, 600], "low": 0.1, "high": 9.0}, "not known yet (4 events in both arms)"),
+        ({"treatment": [4, 40], "control": [30, 600], "estimate": 0.182, "low": 0.0}, "not known yet (34 events"),
+        ({"treatment": [2, 40], "control": [3, 600], "low": 0.1, "high": 9.0}, "x1.24 (0.1 to 9)"),
+        ({"difference": True, "treatment": [9.0, 40], "low": None}, "not known yet (40 units in the smaller arm)"),
+        ({"difference": True, "treatment": [9.0, 99], "low": -0.3}, "1.24 (-0.3 to ?), preliminary: 99 units"),
+        ({"difference": True, "treatment": [0.1, 100], "low": -0.3, "high": 2.0}, "1.24 (-0.3 to 2)  "),
+    ],
+)
+def test_what_nobody_can_know_yet_is_not_told_as_a_number(change: dict[str, Any], told: str) -> None:
+    assert told in picture(metrics=[answer()["metrics"][0] | change])
+
+
+def test_a_mean_is_preliminary_as_long_as_the_judge_holds_it_so() -> None:
+    assert Rules().least_units == trial_view.LEAST_UNITS
 
 
 def test_words_of_strangers_cannot_move_the_cursor() -> None:
