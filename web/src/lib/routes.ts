@@ -8,7 +8,17 @@ export type Route =
   | { page: 'sign-in'; next: string }
   | { page: 'lost' };
 
-const PARTS = ['publish', 'titles', 'fleet', 'releases', 'trials', 'flags', 'experiments', 'audit'] as const;
+const PARTS = [
+  'publish',
+  'titles',
+  'fleet',
+  'services',
+  'releases',
+  'trials',
+  'flags',
+  'experiments',
+  'audit',
+] as const;
 export type ConsolePart = (typeof PARTS)[number];
 
 /** The route of a path and search string. A path that means nothing is `lost`. */

@@ -1,5 +1,5 @@
 /**
- * What the API says of changes: releases, flags, who changed what. Field by field in its own names, like
+ * What the API says of changes: releases, services, flags, who changed what. Field by field in its own names, like
  * types.ts. Moments are RFC 3339.
  */
 
@@ -47,6 +47,46 @@ export interface Release {
   artifact: { digest: string; size_bytes: number; files: number; unpacked_bytes: number };
   provenance: Provenance;
   history: { phase: Phase; because: string; at: string }[];
+}
+
+/** Which release a rollback would undo, and what would happen, one sentence a step. */
+export interface WayBack {
+  release: string;
+  steps: string[];
+}
+
+export interface ServiceInstance {
+  id: string;
+  zone: string;
+  state: string;
+  pid: number | null;
+  address: string;
+  version: string;
+  restarts: number;
+  because: string;
+  /** It runs what was last asked for. */
+  current: boolean;
+  spare: boolean;
+}
+
+export interface Service {
+  name: string;
+  state: 'up' | 'starting' | 'replacing' | 'failing';
+  because: string;
+  wanted: number;
+  ready: number;
+  revision: number;
+  instances: ServiceInstance[];
+  /** As it was declared; fields that are as usual are left out. */
+  file: {
+    owner: string;
+    version?: string;
+    command: string[];
+    health?: string;
+    routes?: { path?: string }[];
+  } | null;
+  /** Of a release's group of nodes: the service that it belongs to. */
+  group_of: string;
 }
 
 export type FlagKind = 'boolean' | 'string' | 'integer' | 'number' | 'object';

@@ -1,5 +1,13 @@
-/** The API's verbs for changes: releases, flags, the audit log. What they mean is the server's OpenAPI. */
-import type { AuditLine, Experiment, ExperimentResults, Flag, Release } from './change-types';
+/** The API's verbs for changes: releases, services, flags, the audit log. What they mean is the server's OpenAPI. */
+import type {
+  AuditLine,
+  Experiment,
+  ExperimentResults,
+  Flag,
+  Release,
+  Service,
+  WayBack,
+} from './change-types';
 import { call } from './http';
 import type { TrialPage, TrialRecord } from './trial-types';
 
@@ -7,10 +15,16 @@ const part = encodeURIComponent;
 
 export const releases = {
   all: (signal?: AbortSignal) => call<{ releases: Release[] }>('/releases?limit=30', { signal }),
+  /** What a rollback would do now. */
+  wayBack: (service: string) => call<WayBack>(`/releases/${part(service)}/rollback`),
   rollBack: (service: string, because: string) =>
     call<Release>(`/releases/${part(service)}/rollback`, { method: 'POST', json: { because } }),
   stop: (service: string, id: string, because: string) =>
     call<Release>(`/releases/${part(service)}/${part(id)}/stop`, { method: 'POST', json: { because } }),
+};
+
+export const services = {
+  all: (signal?: AbortSignal) => call<{ services: Service[] }>('/services', { signal }),
 };
 
 export const flags = {

@@ -17,7 +17,7 @@ const OPS: Record<string, string> = {
 
 /** A flag's value, short: true, "red", 12, {"a":1}. */
 export function valueOf(value: unknown): string {
-  const text = JSON.stringify(value);
+  const text = JSON.stringify(value).replaceAll('","', '", "');
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
 

@@ -1,6 +1,6 @@
 /** How a trial has gone, as columns for plots: one metric of one arm over time. Pure. */
 import type { MetricShown, Trace } from '../api/trial-types';
-import { asShown } from './words';
+import { asShown, isUnknown } from './words';
 
 export interface Course {
   /** Seconds since 1970. */
@@ -23,7 +23,7 @@ export function courseOf(trace: Trace, metric: MetricShown): Course | null {
   for (const [at_s, , rows] of trace.points) {
     const [estimate, low, high, harm, safe] = rows[row] ?? [null, null, null, 0, 0];
     course.at_s.push(at_s);
-    course.estimate.push(asShown(metric, estimate));
+    course.estimate.push(isUnknown({ ...metric, low, high }) ? null : asShown(metric, estimate));
     course.low.push(asShown(metric, low));
     course.high.push(asShown(metric, high));
     course.harm.push(harm / metric.needed_log_e);

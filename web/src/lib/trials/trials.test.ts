@@ -6,6 +6,7 @@ import {
   counted,
   effectOf,
   evidence,
+  gistOf,
   interval,
   isOver,
   leftOf,
@@ -14,6 +15,7 @@ import {
   standing,
   subjectOf,
   titleOf,
+  whatNow,
 } from './words';
 
 const metric: MetricShown = {
@@ -121,7 +123,7 @@ describe('a trial', () => {
     expect(subjectOf(record.trial)).toBe('release of api');
     expect(part(0.05)).toBe('5 %');
     expect(part(0.125)).toBe('12.5 %');
-    expect(leftOf(record, 1600)).toBe('50 min left at most');
+    expect(leftOf(record, 1600)).toBe('50 min left');
     expect(leftOf({ ...record, status: 'promoted' }, 1600)).toBe('');
     expect(isOver({ ...record, status: 'promoted' })).toBe(true);
     expect(isOver({ ...record, status: 'held' })).toBe(false);
@@ -160,5 +162,23 @@ describe('the course of a trial', () => {
     expect(high).toBeGreaterThan(2.5);
     expect(high).toBeLessThan(4);
     expect(clipped(course.high, high, [low, high])).toEqual([high, high]);
+  });
+});
+
+describe('the gist of a trial', () => {
+  it('is the nearest harm and how many guardrails are proven harmless', () => {
+    const metrics = [
+      { ...metric, log_e_harm: 0.5 * metric.needed_log_e, safe: true },
+      { ...metric, log_e_harm: -2 },
+      { ...metric, guardrail: false, log_e_harm: 0 },
+    ];
+    expect(gistOf({ metrics })).toEqual({ harm: 0.5, proven: 1, guardrails: 2, units: 4035 });
+    expect(gistOf({ metrics: [] })).toEqual({ harm: 0, proven: 0, guardrails: 0, units: 0 });
+  });
+  it('says what to do, which mostly is nothing', () => {
+    const now = (status: TrialRecord['status']) => whatNow({ ...record, status });
+    expect(now('running')).toContain('Nothing to do');
+    expect(now('rolled back')).toContain('ship it again');
+    expect(whatNow({ status: 'stopped', trial: { ...record.trial, subject: 'flag' } })).toContain('try it');
   });
 });

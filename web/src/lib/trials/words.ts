@@ -35,9 +35,14 @@ export function effectOf(metric: Pick<MetricShown, 'difference' | 'name'>, value
   return `×${factor(shown)}`;
 }
 
-/** "×0.71 … ×2.30"; an end that is not known is open. */
+/** Whether nothing bounds the effect from either side: then the estimate is no knowledge either. */
+export function isUnknown(metric: Pick<MetricShown, 'difference' | 'name' | 'low' | 'high'>): boolean {
+  return metric.high === null && (metric.low === null || asShown(metric, metric.low) === 0);
+}
+
+/** "×0.71 to ×2.30"; an end that is not known is open. */
 export function interval(metric: MetricShown): string {
-  if (metric.low === null && metric.high === null) return 'anything';
+  if (isUnknown(metric)) return 'anything';
   // A ratio's lower end that is not finite, or 0, says nothing; neither does an infinite upper end.
   const low = metric.low === null || asShown(metric, metric.low) === 0 ? '…' : effectOf(metric, metric.low);
   const high = metric.high === null ? '…' : effectOf(metric, metric.high);
@@ -73,6 +78,44 @@ export function counted(metric: MetricShown, [events, units]: [number, number]):
 
 const whole = (value: number) => Math.round(value).toLocaleString('en-GB');
 
+/** How near a trial is to an end: harm as part of its proof (0..1), guardrails proven harmless, who was counted. */
+export function gistOf({ metrics }: Pick<TrialRecord, 'metrics'>): {
+  harm: number;
+  proven: number;
+  guardrails: number;
+  units: number;
+} {
+  const guardrails = metrics.filter((one) => one.guardrail);
+  return {
+    harm: Math.max(0, ...metrics.map((one) => progress(one.log_e_harm, one.needed_log_e))),
+    proven: guardrails.filter((one) => one.safe).length,
+    guardrails: guardrails.length,
+    units: Math.max(0, ...metrics.map((one) => one.treatment[1])),
+  };
+}
+
+/** What a maker does now, in a sentence. */
+export function whatNow({ status, trial }: Pick<TrialRecord, 'status' | 'trial'>): string {
+  if (trial.for_ever) return 'Nothing to do: it runs always.';
+  const again = trial.subject === 'release' ? 'ship it again' : 'try it again';
+  switch (status) {
+    case 'planned':
+      return 'Nothing to do: it begins within seconds.';
+    case 'running':
+      return 'Nothing to do: it ends by itself, with harm proven or ruled out, or when its time is up.';
+    case 'held':
+      return 'Find out why less is measured than should be. It goes on by itself once that is over, or gives up.';
+    case 'promoted':
+      return 'Nothing to do: everybody gets it.';
+    case 'rolled back':
+      return `Everybody has what was there before. See which metric was harmed, mend it, and ${again}.`;
+    case 'inconclusive':
+      return `Everybody has what was there before. To know more, ${again} for longer, or with more viewers in it.`;
+    case 'stopped':
+      return `Everybody has what was there before. Nothing was decided: you may ${again}.`;
+  }
+}
+
 /** Where a metric stands, in a word. */
 export function standing(metric: MetricShown): 'harmed' | 'safe' | 'open' | 'watched' {
   if (metric.harmed) return 'harmed';
@@ -98,7 +141,7 @@ export function subjectOf(plan: TrialPlan): string {
 export function leftOf(record: TrialRecord, now_s: number): string {
   if (!isRunning(record.status) || record.started_s === 0) return '';
   const left_s = record.started_s + (record.trial.horizon_s ?? HORIZON_S) - now_s;
-  return left_s > 0 ? `${length(left_s)} left at most` : 'at its horizon';
+  return left_s > 0 ? `${length(left_s)} left` : 'at its horizon';
 }
 
 /** Share of viewers: "5 %", "12.5 %". */
