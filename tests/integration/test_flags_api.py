@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,24 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from api_region import BEARER, OPERATOR, Region, build
+from api_region import BEARER, OPERATOR, REGION_SECRET, Region, build
 
 from redqueen import viewers
 from redqueen.api.app import create_app
+from redqueen.api.edge import edge
+from redqueen.api.services import Services
 from redqueen.api.viewer_context import device_of
 from redqueen.catalogue.model import Facts
+from redqueen.registry.rights import mint
 from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.ports import Put
+from redqueen.telemetry.model import FigureBin
 from redqueen.testing.clock import VirtualClock
 from redqueen.trials.arming import armed
 from redqueen.trials.assignment import arm_of
 from redqueen.trials.following import ARMED
 from redqueen.trials.model import MetricPlan, Subject, Trial, TrialArm, Viewer
+from redqueen.trials.permanent import permanent
 
 pytestmark = pytest.mark.anyio
 ORDER, RUNG = "home.row_order", "player.start_rung"
@@ -30,13 +35,15 @@ OFREP = "/ofrep/v1/evaluate/flags"
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncGenerator[tuple[httpx.AsyncClient, Region, VirtualClock]]:
+async def serving(
+    folder: Path, app: Callable[[Services], Any] = create_app
+) -> AsyncGenerator[tuple[httpx.AsyncClient, Region, VirtualClock]]:
     clock = VirtualClock()
     region = build(folder, MemoryRecords(clock), clock)
     await region.services.accounts.ensure_owner()
     await region.services.accounts.ensure_operator_token(OPERATOR)
     await region.services.flags.flags.ensure_own()
-    transport = httpx.ASGITransport(create_app(region.services), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app(region.services), raise_app_exceptions=False)
     async with (
         region.services.telemetry.opened(),
         httpx.AsyncClient(transport=transport, base_url="http://tv") as client,
@@ -158,6 +165,62 @@ async def test_the_home_page_follows_its_flag_and_only_who_saw_it_is_counted(tmp
         usual = await client.get("/api/v1/home", headers=control)
         assert [one["key"] for one in usual.json()["rows"]] == sorted(region_order, key=lambda key: region_order[key])
         assert "rq_felt=t-new-first" in usual.headers["set-cookie"], "the control saw the page too"
+        assert exposed(region) == {(ORDER, "new-first"): (1, 1), (ORDER, "control"): (1, 1)}, "before any play"
+        await client.get("/api/v1/home", headers=headers)
+        await client.get("/api/v1/home", headers=treated)
+        assert exposed(region)[ORDER, "new-first"] == (3, 1), "with its cookie or without, a viewer counts once"
+        assert (await client.post(OFREP, json={}, headers={"cookie": treated["cookie"]})).status_code == 200
+        assert exposed(region)[ORDER, "new-first"] == (3, 1), "reading the flag is not seeing the page"
+
+
+async def test_who_reads_a_browsers_flag_is_counted_then_and_a_programs_viewers_are_not(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (client, region, clock):
+        shiny = {"kind": "boolean", "variants": {"off": False, "on": True}, "default": "off", "browser": True}
+        made = await client.put("/api/v1/flags/shiny", json=shiny, headers=BEARER)
+        assert made.status_code == 200, made.text
+        row = await arm(region, clock, "shiny", "on")
+        viewer = viewer_in(row, "on")
+        token = await region.services.flags.access.mint("shop", "me")
+        asked = {"context": {"targetingKey": await _cookie_value(region, viewer)}}
+        told = await client.post(f"{OFREP}/shiny", json=asked, headers={"authorization": f"Bearer {token}"})
+        assert (told.json()["value"], exposed(region)) == (True, {})
+        await client.post(OFREP, json={}, headers=await cookie(region, viewer))
+        assert exposed(region) == {("shiny", "on"): (1, 1)}
+
+
+async def test_viewers_requests_are_counted_by_the_arms_of_trials_in_which_nothing_is_changed(tmp_path: Path) -> None:
+    async with serving(tmp_path, edge) as (client, region, _):
+        title = await a_title(region, "Mine", sample=False)
+        (even, _) = (armed(trial, trial.steps[0]) for trial in permanent())
+        await region.records.put(ARMED, Put(even.trial, msgspec.json.encode(even)))
+        await region.services.armed.read()
+        viewer = viewer_in(even, "same")
+        for path in ("/api/v1/home", "/api/v1/nowhere", "/api/v1/health"):
+            await client.get(path, headers={**BEARER, **await cookie(region, viewer)})
+        await client.get("/api/v1/home", headers={"cookie": "rq_viewer=0011223344556677.0011223344556677"})
+        await client.get("/api/v1/health", headers=BEARER)
+        counted = {one.arm: one for one in region.services.counts.bins(0, 1 << 40)}
+        assert set(counted) == {"same"}, "a forged cookie, or none, is nobody's"
+        assert (counted["same"].requests, counted["same"].errors, sum(counted["same"].latency)) == (3, 0, 3)
+        await client.post(f"/api/v1/titles/{title}/sessions", json={}, headers=BEARER)
+        assert sum(one.requests for one in region.services.counts.bins(0, 1 << 40)) == 4, (
+            "one who has just become known"
+        )
+        path = "/telemetry/v1/sessions/counts?since=0&until=9999999999"
+        assert (await client.get(path)).status_code == 401
+        own = {"authorization": f"Bearer {mint(REGION_SECRET, 'region')}"}
+        told = msgspec.msgpack.decode((await client.get(path, headers=own)).content, type=list[FigureBin])
+        assert {(one.trial, one.service) for one in told} == {("aa-even", "")}
+        assert (await client.get(path, headers={**own, "x-forwarded-for": "1.2.3.4"})).status_code == 404
+
+
+def exposed(region: Region) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return pages and flags served, and the viewers to whom that was new, by flag and arm."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for one in region.services.counts.bins(0, 1 << 40):
+        known = found.get((one.service, one.arm), (0, 0))
+        found[one.service, one.arm] = (known[0] + one.requests, known[1] + one.first)
+    return found
 
 
 async def test_a_players_flag_comes_with_the_play_and_is_felt_then(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from redqueen.store.drivers.memory import MemoryRecords
 from redqueen.store.ports import Records
 from redqueen.telemetry.model import LATENCY_BOUNDS_MS, FigureBin, SessionRow
 from redqueen.testing.clock import VirtualClock
+from redqueen.trials.arm_counts import ArmCounts
 from redqueen.trials.assignment import Assigner
 from redqueen.trials.following import ArmedTrials
 from redqueen.trials.model import MetricPlan, Subject, Trial, TrialArm, Viewer
+from redqueen.trials.permanent import is_permanent
 from redqueen.trials.ports import Answers
 from redqueen.trials.service import Trials
 
@@ -43,6 +45,7 @@ class Nodes:
         self.api, self.gateways = ("api-1", "api-2"), ("gw-1", "gw-2")
         self.rows: dict[int, list[tuple[str, SessionRow]]] = {}
         self.bins: dict[int, list[FigureBin]] = {}
+        self.counts = {node: ArmCounts(node, "a") for node in self.api}
         self.silent: set[str] = set()
         self.asked: list[tuple[str, int, int]] = []
 
@@ -51,7 +54,9 @@ class Nodes:
         self.asked.append(("sessions", since, until))
         told = [pair for second in range(since, until) for pair in self.rows.get(second, ())]
         rows = tuple(row for node, row in told if node not in self.silent)
-        return Answers(rows, self.api, tuple(node for node in self.api if node in self.silent))
+        silent = tuple(node for node in self.api if node in self.silent)
+        told_counts = (self.counts[node].bins(since, until) for node in self.api if node not in self.silent)
+        return Answers(rows, self.api, silent, tuple(one for bins in told_counts for one in bins))
 
     async def figures(self, since: int, until: int) -> Answers[FigureBin]:
         """Answer for every gateway, what is not over yet included."""
@@ -117,6 +122,8 @@ class Rig:
             )  # fmt: skip
             self.nodes.rows.setdefault(now, []).append((chance.choice(self.nodes.api), row))
             error = chance.random() < self.errs(arms)
+            nothing = {trial: arm for trial, arm in arms.items() if is_permanent(trial)}
+            self.nodes.counts[chance.choice(self.nodes.api)].requested(nothing, 500 if error else 200, 5.0, now)
             for trial, arm in arms.items() or [("", "")]:
                 count = counts.setdefault((chance.choice(self.nodes.gateways), trial, arm), [0, 0, 0])
                 count[0] += 1

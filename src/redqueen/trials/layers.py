@@ -3,8 +3,9 @@
 A layer is one hash of all viewers into 2^20 buckets. A running trial holds a range of it from the
 start to the end; two layers are independent of each other. The top of a layer may be held out:
 viewers there are in none of its trials, so that what all of them together changed can be seen.
-Refuses a trial when what is left in one piece is too small, and says who holds the rest. Pure.
-Enter at `placed`.
+Refuses a trial when what is left in one piece is too small, and says who holds the rest; and one
+whose service or flag is tried in another layer already, where both would have the same viewers and
+only one could be given to them. Pure. Enter at `placed` and `unrivalled`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from redqueen.errors import Conflict, InvalidInput
-from redqueen.trials.model import BUCKETS, Armed
+from redqueen.trials.model import BUCKETS, Armed, Subject, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,20 @@ class Range:
 def taken(layer_salt: int, armed: Iterable[Armed]) -> list[Range]:
     """Return what running trials hold of a layer."""
     return [Range(one.layer_first, one.layer_last, one.trial) for one in armed if one.layer_salt == layer_salt]
+
+
+def unrivalled(trial: Trial, running: Iterable[Armed | Trial]) -> None:
+    """Raise Conflict where a trial of the same service or flag runs in another layer."""
+    for one in running:
+        name = one.trial if isinstance(one, Armed) else one.id
+        same = (one.subject, one.target) == (trial.subject, trial.target) and trial.subject is not Subject.NOTHING
+        if same and one.layer != trial.layer and name != trial.id:
+            raise Conflict(
+                "layer-rival",
+                f"{trial.target} is tried by {name} already, in the layer {one.layer}.",
+                why=f"A viewer in both could be given only one of them; {trial.id} asks for the layer {trial.layer}.",
+                hint=f"Use the layer {one.layer}, or wait until {name} has ended.",
+            )
 
 
 def placed(layer: str, share: float, held: Iterable[Range], *, trial: str = "", holdout: float = 0.0) -> Range:

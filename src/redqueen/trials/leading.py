@@ -129,6 +129,7 @@ class Leading:
         held = [one.place for one in heads.values() if one.place is not None and one.trial.layer == trial.layer]
         try:
             place = layers.placed(trial.layer, trial.layer_share, held, trial=trial.id)
+            layers.unrivalled(trial, (one.trial for one in heads.values() if one.place is not None))
         except Conflict as error:
             if self._waiting.get(trial.id) != str(error):
                 self._waiting[trial.id] = str(error)

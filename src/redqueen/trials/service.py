@@ -111,6 +111,7 @@ class Trials:
             armed = await ArmedRows(self._records).read()
             held = layers.taken(arming.layer_salt(trial.layer), armed)
             layers.placed(trial.layer, trial.layer_share, held, trial=trial.id)
+            layers.unrivalled(trial, armed)
             trial = msgspec.structs.replace(trial, created_s=trial.created_s or self._clock.now())
             if await self._ledger.open(Head(trial)):
                 return Head(trial)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from redqueen.errors import Conflict, InvalidInput
 from redqueen.trials import arming
-from redqueen.trials.layers import Range, placed, taken
+from redqueen.trials.layers import Range, placed, taken, unrivalled
 from redqueen.trials.model import BUCKETS, Subject, Trial, TrialArm
 
 
@@ -70,3 +70,23 @@ def test_whoever_holds_what_already_nothing_is_given_twice_or_from_the_holdout(
 ) -> None:
     with pytest.raises(Conflict):
         placed("home", share, held, trial="c", holdout=holdout)
+
+
+def test_a_service_or_a_flag_is_not_tried_in_two_layers_at_once_where_viewers_would_be_in_both() -> None:
+    running = [trial("shop-r1"), trial("aa-even", subject=Subject.NOTHING, target="", layer="aa-even")]
+    unrivalled(trial("shop-r2"), running)
+    unrivalled(trial("shop-r1", layer="other"), running)
+    unrivalled(trial("door-r1", target="door", layer="other"), running)
+    unrivalled(trial("aa-slice", subject=Subject.NOTHING, target="", layer="aa-slice"), running)
+    with pytest.raises(Conflict, match="shop is tried by shop-r1 already, in the layer release/shop"):
+        unrivalled(trial("shop-r2", layer="other"), running)
+    with pytest.raises(Conflict):
+        unrivalled(trial("shop-r2", layer="other"), [arming.armed(one, 0.5) for one in running])
+
+
+def trial(name: str, **changes: object) -> Trial:
+    values: dict[str, object] = {
+        "id": name, "subject": Subject.RELEASE, "target": "shop", "owner": "me", "because": "", "salt": name,
+        "layer": "release/shop", "treatments": (TrialArm("canary"),), "metrics": (),
+    }  # fmt: skip
+    return Trial(**{**values, **changes})  # type: ignore[arg-type]

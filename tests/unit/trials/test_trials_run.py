@@ -155,12 +155,28 @@ async def test_two_trials_of_one_full_layer_never_run_together() -> None:
     await rig.trials.stop("shop-r1", "", "ada")
     await rig.run(2)
     assert (await rig.trials.get("shop-r2")).life.status is Status.RUNNING
-    half = {"layer": "halves", "layer_share": 0.5}
+    with pytest.raises(Conflict, match="in the layer release-shop"):
+        await rig.trials.start(release("shop-r4", layer="another"))
+    half = {"layer": "halves", "layer_share": 0.5, "target": "door"}
     await rig.trials.start(release("half-a", **half))
     await rig.trials.start(release("half-b", **half))
     await rig.run(3)
     rows = {one.trial: one for one in rig.armed.armed}
     assert rows["half-a"].layer_last <= rows["half-b"].layer_first
+
+
+async def test_two_trials_of_one_service_in_two_layers_begin_one_after_the_other() -> None:
+    rig = Rig()
+    await rig.trials.start(release())
+    await rig.trials.start(release("shop-r2", layer="another"))  # nothing is armed yet that it could be refused by
+    await rig.run(3)
+    assert [(await rig.trials.get(name)).life.status for name in ("shop-r1", "shop-r2")] == [
+        Status.RUNNING,
+        Status.PLANNED,
+    ]
+    await rig.trials.stop("shop-r1", "", "ada")
+    await rig.run(2)
+    assert (await rig.trials.get("shop-r2")).life.status is Status.RUNNING
 
 
 async def test_a_permanent_trial_begins_anew_counts_its_false_alarms_and_hands_on_what_it_learned() -> None:
@@ -178,6 +194,20 @@ async def test_a_permanent_trial_begins_anew_counts_its_false_alarms_and_hands_o
     assert [event.trial for event in rig.events if isinstance(event, FalseAlarm)][:1] == ["aa-test"]
     assert head.taught["start_failures"].blocks >= 0
     assert (await rig.trials.replay("aa-test")).same_life
+
+
+async def test_the_permanent_trials_learn_the_noise_of_requests_from_what_api_nodes_count() -> None:
+    rig = Rig()
+    await rig.run(60)
+    head = await rig.trials.get("aa-even")
+    assert head.life.status is Status.RUNNING
+    course = await rig.trials.course("aa-even")
+    assert {one.metric for one in course.noise} >= {"request_errors", "request_latency"}
+    (errors,) = (one for one in course.record.metrics if one.name == "request_errors")
+    assert min(errors.treatment[1], errors.control[1]) > 50, "requests, by arm"
+    rig.nodes.silent = {"gw-1", "gw-2"}
+    await rig.run(40)
+    assert (await rig.trials.get("aa-even")).life.status is Status.RUNNING, "gateways know nothing of it"
 
 
 class Weighing(MemoryRecords):
