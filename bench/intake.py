@@ -87,10 +87,11 @@ def requests_of(secret: bytes, size: int) -> Iterator[bytes]:
         )
         token = signed(secret, grant)
         for start in range(1, EVENTS_A_SESSION + 1, size):
-            yield _beacon(token, range(start, min(start + size, EVENTS_A_SESSION + 1)))
+            yield beacon(token, range(start, min(start + size, EVENTS_A_SESSION + 1)))
 
 
-def _beacon(token: str, numbers: range) -> bytes:
+def beacon(token: str, numbers: range, address: str = "") -> bytes:
+    """Return a request that tells of these events, from an address of its own or the one that is named."""
     events = [
         {
             "seq": number,
@@ -110,7 +111,7 @@ def _beacon(token: str, numbers: range) -> bytes:
     body = json.dumps({"token": token, "events": events}).encode()
     head = (
         "POST /telemetry/v1/events HTTP/1.1\r\nhost: tv\r\ncontent-type: application/json\r\n"
-        f"x-forwarded-for: 203.0.113.{numbers.start % 250 + 1}\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"x-forwarded-for: {address or f'203.0.113.{numbers.start % 250 + 1}'}\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
