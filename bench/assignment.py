@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from record import Bar, publish
-from redqueen.trials import arming, assignment
+from redqueen.trials import arming, assignment, populations
 from redqueen.trials.layers import Range
 from redqueen.trials.model import BUCKETS, Armed, Audience, Subject, Trial, TrialArm, Viewer
 
@@ -50,8 +50,8 @@ def main(argv: Sequence[str]) -> int:
         for viewer in viewers:
             assigner.arms(viewer)
 
-    bucketed = rate(lambda: assignment.buckets(keys, trials[0].salt), keys.size, told.times)
-    assigned = rate(lambda: assignment.arms_of(trials[0], keys), keys.size, told.times)
+    bucketed = rate(lambda: populations.buckets(keys, trials[0].salt), keys.size, told.times)
+    assigned = rate(lambda: populations.arms_of(trials[0], keys), keys.size, told.times)
     evaluated = rate(one_by_one, len(viewers), told.times)
     bars = [
         Bar("bulk: one assignment", 1e6 / min(assigned), 1.0, "us"),
@@ -95,7 +95,7 @@ def agree(trials: Sequence[Armed], viewers: Sequence[Viewer]) -> None:
     some = viewers[:2000]
     keys = np.array([viewer.key for viewer in some], dtype=np.uint64)
     for trial in trials:
-        bulk = assignment.arms_of(trial, keys)
+        bulk = populations.arms_of(trial, keys)
         for viewer, position in zip(some, bulk, strict=True):
             named = trial.arms[position].name if position >= 0 else None
             named = named if assignment.eligible(trial.audience, viewer) else None

@@ -8,10 +8,11 @@ at all, everything that runs goes on, trials as they stand.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
+import anyio.to_thread
 
 from redqueen.delivery.service import EVERY_S
 from redqueen.errors import Conflict, RedQueenError
@@ -24,6 +25,7 @@ from redqueen.roles.node import Node
 from redqueen.roles.product import Product
 from redqueen.roles.retention import retention_loops
 from redqueen.roles.telemetry import COMPACT_EVERY_S, compacted, make_lake
+from redqueen.stats import special
 from redqueen.store.leases import Leases
 from redqueen.store.model import Lease
 
@@ -31,8 +33,34 @@ LEADER = "control"
 """The name of the lease that the leading control node holds."""
 _TTL_S, _RENEW_S, _STANDBY_S, _JUDGE_S = 3.0, 1.0, 0.5, 1.0
 
-Loops = Mapping[str, tuple[float, Callable[[], Awaitable[object]]]]
-"""Each loop's name, the seconds between its turns, and one turn."""
+
+class Bell:
+    """Ends a loop's rest early, also one that has not begun."""
+
+    def __init__(self) -> None:
+        self._rung = anyio.Event()
+
+    def ring(self) -> None:
+        """Let the next turn come at once."""
+        self._rung.set()
+
+    async def rest(self, most_s: float) -> None:
+        """Wait until the bell rings, at most so many seconds."""
+        with anyio.move_on_after(most_s):
+            await self._rung.wait()
+        self._rung = anyio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One turn of a loop, the seconds between two of them, and what shortens these."""
+
+    every_s: float
+    turn: Callable[[], Awaitable[object]]
+    bell: Bell = field(default_factory=Bell)
+
+
+Loops = Mapping[str, Loop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +83,7 @@ async def serve_control(node: Node) -> None:
     sources = make_sources(node)
     async with node.registered(), anyio.create_task_group() as group:
         group.start_soon(sources.follow)  # who stands by knows the nodes already when it comes to lead
+        group.start_soon(anyio.to_thread.run_sync, special.load)  # and can judge at once
         while not node.stopping.is_set():
             lease = await _acquire(node, leases)
             if lease is not None:
@@ -66,16 +95,17 @@ async def serve_control(node: Node) -> None:
 
 def make_loops(node: Node, sources: NodeSources) -> Loops:
     """Give what the leader does over and over."""
-    product, delivery = Product(node.stores), make_delivery(node)
+    product, trials = Product(node.stores), Loop(_JUDGE_S, make_trials(node, sources).turn)
+    delivery = make_delivery(node, on_trial=trials.bell.ring)
     return {
-        "studio.sweep": (2.0, product.studio.sweep),
-        "uploads.finish": (2.0, product.uploads.finish_pending),
-        "uploads.expire": (600.0, product.uploads.expire),
-        "delivery": (EVERY_S, delivery.turn),
-        "experiments": (experiments.EVERY_S, make_experiments(node).turn),
-        "telemetry.compact": (COMPACT_EVERY_S, partial(compacted, node, make_lake(node))),
-        "trials": (_JUDGE_S, make_trials(node, sources).turn),
-        **retention_loops(node),
+        "studio.sweep": Loop(2.0, product.studio.sweep),
+        "uploads.finish": Loop(2.0, product.uploads.finish_pending),
+        "uploads.expire": Loop(600.0, product.uploads.expire),
+        "delivery": Loop(EVERY_S, delivery.turn),
+        "experiments": Loop(experiments.EVERY_S, make_experiments(node).turn),
+        "telemetry.compact": Loop(COMPACT_EVERY_S, partial(compacted, node, make_lake(node))),
+        "trials": trials,
+        **{name: Loop(every_s, turn) for name, (every_s, turn) in retention_loops(node).items()},
     }
 
 
@@ -91,8 +121,8 @@ async def _lead(node: Node, leases: Leases, lease: Lease, loops: Loops) -> None:
     node.emit(LeadershipTaken(lease.fence))
     because = ""
     async with anyio.create_task_group() as group:
-        for name, (every_s, turn) in loops.items():
-            group.start_soon(_repeat, node, name, every_s, turn)
+        for name, loop in loops.items():
+            group.start_soon(_repeat, node, name, loop)
         because = await _hold(node, leases, lease)
         group.cancel_scope.cancel()
     node.emit(LeadershipLost(because))
@@ -113,10 +143,10 @@ async def _hold(node: Node, leases: Leases, lease: Lease) -> str:
     return "the node is stopping"
 
 
-async def _repeat(node: Node, name: str, every_s: float, turn: Callable[[], Awaitable[object]]) -> None:
+async def _repeat(node: Node, name: str, loop: Loop) -> None:
     while True:
         try:
-            await turn()
+            await loop.turn()
         except Exception as error:  # noqa: BLE001 - one loop's fault must not stop the others; it is logged and tried again
-            node.emit(LoopFailed(name, f"{type(error).__name__}: {error}", every_s))
-        await node.clock.sleep(every_s)
+            node.emit(LoopFailed(name, f"{type(error).__name__}: {error}", loop.every_s))
+        await loop.bell.rest(loop.every_s)

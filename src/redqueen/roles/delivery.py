@@ -8,7 +8,7 @@ today, so that a release of the web app keeps the code of the last release of co
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,11 @@ _RELEASED = "released"
 """The variant of a flag that a release sets to a value that no variant has yet."""
 
 
-def make_delivery(node: Node) -> Delivery:
-    """Return the delivery of a node's region; any number of nodes may have one."""
+def make_delivery(node: Node, on_trial: Callable[[], None] = lambda: None) -> Delivery:
+    """Return the delivery of a node's region; any number of nodes may have one.
+
+    `on_trial` is called after each trial that it begins: viewers wait for whoever arms it.
+    """
     stores = node.stores
     trials = Trials(stores.records, node.clock, node.emit)
     flags = Flags(stores.records, node.clock, Audit(stores.records, node.clock))
@@ -53,7 +56,7 @@ def make_delivery(node: Node) -> Delivery:
         records=stores.records,
         pins=Pins(stores.records),
         fleet=RegionFleet(node),
-        trials=RegionTrials(node, trials),
+        trials=RegionTrials(node, trials, on_trial),
         flags=ReleaseFlags(flags),
         folders=ReleaseFolders(node.spec.data_path, artifacts, node.clock),
     )
@@ -127,13 +130,15 @@ def _check_edition(edition: Edition) -> None:
 class RegionTrials:
     """Delivery's TrialsPort over the trials."""
 
-    def __init__(self, node: Node, trials: Trials) -> None:
+    def __init__(self, node: Node, trials: Trials, on_trial: Callable[[], None]) -> None:
         self._records = node.stores.records
         self._trials = trials
+        self._on_trial = on_trial
 
     async def start(self, trial: Trial) -> None:
         """Begin a trial; the very same again changes nothing."""
         await self._trials.start(trial)
+        self._on_trial()
 
     async def stop(self, trial_id: str, because: str, by: str) -> None:
         """End a trial without a verdict; no error when it has ended."""

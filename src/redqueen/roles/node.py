@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
@@ -29,7 +29,9 @@ from redqueen.fleet.nodefiles import load_spec, mark_ready
 from redqueen.registry.client import Registrar
 from redqueen.registry.model import Instance, Status, with_metadata
 from redqueen.registry.rights import REGION, mint
-from redqueen.roles.stores import Stores
+
+if TYPE_CHECKING:
+    from redqueen.roles.stores import Stores
 
 
 class Node:
@@ -46,7 +48,9 @@ class Node:
 
     @cached_property
     def stores(self) -> Stores:
-        """Return the region's stores, opened when they are first asked for."""
+        """Return the region's stores, loaded and opened when they are first asked for."""
+        from redqueen.roles.stores import Stores
+
         return Stores.open(self.spec.data_path, self.region, self.clock, self.emit)
 
     @cached_property

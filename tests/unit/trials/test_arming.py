@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from redqueen.errors import InvalidInput
 from redqueen.trials import arming
-from redqueen.trials.assignment import arms_of
 from redqueen.trials.model import BUCKETS, CONTROL, Audience, MetricPlan, Subject, Trial, TrialArm
+from redqueen.trials.populations import arms_of
 
 KEYS = np.random.default_rng(3).integers(0, 1 << 64, 100_000, dtype=np.uint64)
 

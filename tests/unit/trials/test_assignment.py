@@ -10,9 +10,10 @@ from scipy import stats
 from xxhash import xxh64_intdigest
 
 from redqueen.trials import arming
-from redqueen.trials.assignment import Assigner, arm_of, arms_of, bucket, buckets, counted, salt_of
+from redqueen.trials.assignment import Assigner, arm_of, bucket, salt_of
 from redqueen.trials.layers import Range
 from redqueen.trials.model import BUCKETS, Audience, Subject, Trial, TrialArm, Viewer
+from redqueen.trials.populations import arms_of, buckets, counted
 
 KEYS = np.random.default_rng(7).integers(0, 1 << 64, 400_000, dtype=np.uint64)
 SALTS = [salt_of(f"salt {k}") for k in range(6)]

@@ -1,0 +1,27 @@
+"""What a node or a command does not use is not loaded before it serves: a new version's first viewer waits for that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+EVERYTHING = ("scipy", "numpy", "duckdb", "litestar", "granian", "jwt", "sqlite3", "rich", "redqueen.gateway")
+UNUSED = {
+    "redqueen.roles.service": EVERYTHING,
+    "redqueen.roles.registry": EVERYTHING,
+    "redqueen.roles.worker": ("scipy", "numpy", "duckdb", "litestar", "granian", "jwt", "redqueen.gateway"),
+    "redqueen.roles.gateway": ("scipy", "numpy", "duckdb", "litestar", "granian", "rich"),
+    "redqueen.roles.control": ("scipy", "duckdb", "litestar", "granian", "jwt", "rich"),
+    "redqueen.roles.api": ("scipy", "duckdb", "rich"),
+    "redqueen.cli.ship": ("scipy", "numpy", "duckdb", "litestar"),
+}
+
+
+@pytest.mark.parametrize("module", UNUSED)
+def test_nothing_is_loaded_that_is_not_used_from_the_start(module: str) -> None:
+    names = f"import sys, redqueen.roles.__main__, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not [name for name in UNUSED[module] if name in loaded]
