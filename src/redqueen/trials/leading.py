@@ -11,7 +11,7 @@ more calls a second than that. Refuses nothing. Enter at `Leading.turn`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -33,7 +33,7 @@ from redqueen.trials.learning import Learning
 from redqueen.trials.ledger import Begun, Entry, Head, Judged, Ledger, Passed, Reported, Taught
 from redqueen.trials.life import Renew
 from redqueen.trials.measures import Measures
-from redqueen.trials.model import Status
+from redqueen.trials.model import Status, Trial
 from redqueen.trials.permanent import permanent
 from redqueen.trials.ports import Sources
 from redqueen.trials.records import TRACED, Trace, packed_look, traced
@@ -197,7 +197,9 @@ class Leading:
         written = msgspec.structs.replace(head, life=after.life, number=head.number + 1, looks=looked)
         trace = None if before is None else traced(before.trace, entry.at_s, _share(head), after.readings)
         if before is not None and any(isinstance(command, Renew) for command in after.commands):
-            written = _renewed(written, before.standing)
+            measures = self._learning.measures(_as_planned(head.trial), self._noise({head.trial.id: head}))
+            written = _renewed(written, measures, before.standing)
+            after = replace(after, standing=judging.begun(written.trial, measures))
             trace = _fresh_trace(head)
         changed = trace is not None and (before is None or trace is not before.trace)
         evidence = judging.packed(after.standing)
@@ -314,14 +316,22 @@ def _next(taken: Taken[SessionRow] | Taken[FigureBin] | None, wanted: int) -> in
     return taken.until if taken is not None and taken.since <= wanted <= taken.until else wanted
 
 
-def _renewed(head: Head, standing: Standing) -> Head:
-    """Return a permanent trial at the beginning of its next turn, with what the last one taught of noise."""
+def _as_planned(trial: Trial) -> Trial:
+    """Return a permanent trial as it is planned now, which may be more than when the region began."""
+    now = next((one for one in permanent() if one.id == trial.id), trial)
+    return msgspec.structs.replace(now, created_s=trial.created_s)
+
+
+def _renewed(head: Head, measures: Measures, standing: Standing) -> Head:
+    """Return a permanent trial at the beginning of its next turn, measured anew, with what the last taught of noise."""
     since = stretches.settled(head.life.stretches[0])
     taught = dict(head.taught)
     for name, one in judging.noise(fixed(head), standing).items():
         taught[name] = taught.get(name, Taught()) + one
     return msgspec.structs.replace(
         head,
+        trial=_as_planned(head.trial),
+        measures=measures,
         origin=head.life,
         first=head.number + 1,
         looks=0,

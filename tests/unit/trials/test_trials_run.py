@@ -15,6 +15,7 @@ from redqueen.testing.trials import Rig, harmed, release
 from redqueen.trials.happenings import FalseAlarm, TelemetryMissing, TrialMoved, TrialWaits
 from redqueen.trials.ledger import Head, Ledger
 from redqueen.trials.model import MetricPlan, Status, Subject, Trial, TrialArm
+from redqueen.trials.permanent import permanent
 
 pytestmark = pytest.mark.anyio
 
@@ -194,6 +195,22 @@ async def test_a_permanent_trial_begins_anew_counts_its_false_alarms_and_hands_o
     assert [event.trial for event in rig.events if isinstance(event, FalseAlarm)][:1] == ["aa-test"]
     assert head.taught["start_failures"].blocks >= 0
     assert (await rig.trials.replay("aa-test")).same_life
+
+
+async def test_a_permanent_trial_measures_in_its_next_turn_what_is_measured_today() -> None:
+    rig = Rig()
+    older = msgspec.structs.replace(
+        permanent()[0], metrics=(MetricPlan("start_failures"),), horizon_s=60.0, created_s=5.0
+    )
+    await Ledger(rig.records).open(Head(older))
+    await rig.run(50)
+    assert [one.name for one in (await rig.trials.record("aa-even")).metrics] == ["start_failures"]
+    await rig.run(50)
+    head = await rig.trials.get("aa-even")
+    assert (head.life.turn, head.trial.created_s) == (1, 5.0)
+    assert {one.name for one in (await rig.trials.record("aa-even")).metrics} > {"start_failures", "request_errors"}
+    found = await rig.trials.replay("aa-even")
+    assert found.same_life and found.same_evidence
 
 
 async def test_the_permanent_trials_learn_the_noise_of_requests_from_what_api_nodes_count() -> None:
