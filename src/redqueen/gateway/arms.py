@@ -16,7 +16,7 @@ from typing import Any
 from redqueen.gateway.arms_script import ARMS, ARMS_HEADER, PLAN
 from redqueen.gateway.claims import NAME
 from redqueen.gateway.envoy_json import FILTER, filter_named
-from redqueen.gateway.model import EndpointStatus, Inputs, LeftOut, ServiceTrial
+from redqueen.gateway.model import Endpoint, EndpointStatus, Inputs, LeftOut, ServiceTrial
 from redqueen.gateway.service_routes import path_match
 
 FILTER_NAME = "arms"
@@ -49,10 +49,10 @@ def base_service(name: str) -> str:
     return name.partition(GROUP_MARK)[0]
 
 
-def living_groups(inputs: Inputs) -> frozenset[str]:
-    """Name the groups that have a node which is UP."""
-    up = (one.service for one in inputs.endpoints if one.status is EndpointStatus.UP)
-    return frozenset(service for service in up if GROUP_MARK in service)
+def living_groups(endpoints: Mapping[str, Iterable[Endpoint]]) -> frozenset[str]:
+    """Name the groups that have a node which is UP, of all endpoints by service."""
+    groups = ((service, found) for service, found in endpoints.items() if GROUP_MARK in service)
+    return frozenset(service for service, found in groups if any(one.status is EndpointStatus.UP for one in found))
 
 
 def groups_named(inputs: Inputs) -> frozenset[str]:

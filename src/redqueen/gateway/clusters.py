@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from redqueen.gateway.counting import LENT
@@ -114,7 +115,7 @@ def usable(endpoints: Iterable[Endpoint]) -> tuple[tuple[Endpoint, ...], tuple[L
     chosen: dict[tuple[str, str, int], Endpoint] = {}
     left_out: list[LeftOut] = []
     for endpoint in sorted(set(endpoints), key=_rank):
-        because = _unusable(endpoint)
+        because = _unusable(endpoint.host, endpoint.port, endpoint.status)
         address = (endpoint.service, endpoint.host, endpoint.port)
         if because is None and address in chosen:
             because = f"{endpoint.host}:{endpoint.port} is already {chosen[address].node_id}"
@@ -131,16 +132,20 @@ def _rank(endpoint: Endpoint) -> tuple[Any, ...]:
     return (endpoint.service, status_rank, endpoint.node_id, *where)
 
 
-def _unusable(endpoint: Endpoint) -> str | None:
-    if endpoint.status not in _SERVED:
-        return f"it is {endpoint.status.value}"
-    if not 0 < endpoint.port < 65536:
-        return f"port {endpoint.port} is not a port"
+def _unusable(host: str, port: int, status: EndpointStatus) -> str | None:
+    if status not in _SERVED:
+        return f"it is {status.value}"
+    return _wrong_host(host) if 0 < port < 65536 else f"port {port} is not a port"
+
+
+# One change has a service's endpoints looked at again, and reading an address is half of that.
+@lru_cache(maxsize=1 << 14)
+def _wrong_host(host: str) -> str | None:
     try:
-        address = ipaddress.ip_address(endpoint.host)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return f"host {endpoint.host!r} is not an IP address"
-    return f"host {endpoint.host} is not one host" if address.is_unspecified or address.is_multicast else None
+        return f"host {host!r} is not an IP address"
+    return f"host {host} is not one host" if address.is_unspecified or address.is_multicast else None
 
 
 def load_assignment(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -87,7 +88,8 @@ class Compiler:
         fixed = replace(
             inputs, endpoints=(), routes=(), services=(), own_hosts=(), trials=(), pins=(), viewer_secret=b""
         )
-        living = living_groups(inputs)
+        by_service = _by_service(inputs.endpoints)
+        living = living_groups(by_service)
         known = (
             inputs.routes,
             inputs.services,
@@ -105,7 +107,7 @@ class Compiler:
         }
         if inputs.tls is not None and inputs.tls_pair is not None:
             files[SECRETS] = _file(_resources([secret(inputs.tls_pair)]))
-        left_out = [*table.left_out, *_unfit(inputs), *self._services(inputs, table, files)]
+        left_out = [*table.left_out, *_unfit(inputs), *self._services(inputs, table, files, by_service)]
         return files, tuple(sorted(left_out, key=lambda item: (item.node_id, item.because)))
 
     def _table(self, inputs: Inputs, has_keys: bool, living: frozenset[str]) -> _Table:
@@ -127,21 +129,20 @@ class Compiler:
         watched = frozenset(services[: inputs.watched_services])
         return _Table(_file(_resources([lines])), services, watched, (*left_out, *unarranged, *found.left_out))
 
-    def _services(self, inputs: Inputs, table: _Table, files: dict[str, _File]) -> list[LeftOut]:
+    def _services(
+        self, inputs: Inputs, table: _Table, files: dict[str, _File], by_service: Mapping[str, Sequence[Endpoint]]
+    ) -> list[LeftOut]:
         """Add the clusters' file and the watched services' own to `files`; return who was left out."""
         policies = _policies(inputs)
-        groups: dict[str, list[Endpoint]] = {service: [] for service in table.services}
-        for endpoint in inputs.endpoints:
-            if endpoint.service in groups:
-                groups[endpoint.service].append(endpoint)
         clusters: list[_Piece] = []
         left_out: list[LeftOut] = []
-        for service, endpoints in groups.items():
+        for service in table.services:
+            endpoints = by_service.get(service, ())
             # A group is treated as its service is.
             policy = policies.get(service) or policies.get(base_service(service), DEFAULT_POLICY)
             watched = service in table.watched
             base = base_service(service)
-            lent = () if base == service else lending(endpoints, groups.get(base, ()))
+            lent = () if base == service else lending(endpoints, by_service.get(base, ()))
             known = (tuple(endpoints), inputs.zone, policy, inputs.folder, watched, lent)
             made = self._once(("service", service), known, partial(_service, service, *known))
             clusters.append(made.cluster)
@@ -159,6 +160,13 @@ class Compiler:
         if found is None or found[0] != known:
             found = self._pieces[name] = (known, make())
         return found[1]
+
+
+def _by_service(endpoints: Iterable[Endpoint]) -> Mapping[str, Sequence[Endpoint]]:
+    found: defaultdict[str, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        found[endpoint.service].append(endpoint)
+    return found
 
 
 def _served(inputs: Inputs, routes: Iterable[Route], living: frozenset[str]) -> tuple[str, ...]:

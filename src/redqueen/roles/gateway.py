@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from operator import is_
 from urllib.parse import urlsplit
 
 import anyio
@@ -80,28 +81,41 @@ class Translation:
     """Instances as endpoints; what did not change is not made again, so that a change among thousands is cheap."""
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[Instance, Endpoint]] = {}
+        self._instances: Sequence[Instance] = ()
+        self._made: tuple[Endpoint | None, ...] = ()
+        """The endpoint of each instance; None where it cannot be called."""
 
-    def endpoints(self, instances: Iterable[Instance]) -> tuple[Endpoint, ...]:
+    def endpoints(self, instances: Sequence[Instance]) -> tuple[Endpoint, ...]:
         """Give the endpoint of each callable instance; the very same instance keeps its endpoint."""
-        known, self._made = self._made, {}
-        for instance in instances:
-            if instance.port and instance.port_enabled:
-                pair = known.get(id(instance))
-                same = pair is not None and pair[0] is instance
-                self._made[id(instance)] = pair if pair is not None and same else (instance, _endpoint(instance))
-        return tuple(endpoint for _, endpoint in self._made.values())
+        before, made = self._instances, self._made
+        head = _alike(before, instances)
+        tail = min(_alike(before[::-1], instances[::-1]), min(len(before), len(instances)) - head)
+        until = len(before) - tail
+        known = {id(one): endpoint for one, endpoint in zip(before[head:until], made[head:until], strict=True)}
+        changed = instances[head : len(instances) - tail]
+        fresh = (known[id(one)] if id(one) in known else _endpoint(one) for one in changed)
+        self._instances, self._made = instances, (*made[:head], *fresh, *made[until:])
+        return tuple(endpoint for endpoint in self._made if endpoint is not None)
 
     def apps(self) -> dict[tuple[str, str], str]:
         """Name the application of each endpoint by its service and node."""
-        return {(made.service, made.node_id): instance.app for instance, made in self._made.values()}
+        pairs = zip(self._instances, self._made, strict=True)
+        return {(made.service, made.node_id): instance.app for instance, made in pairs if made is not None}
+
+
+def _alike(one: Sequence[Instance], other: Sequence[Instance]) -> int:
+    """Count how many instances are the very same from the start on."""
+    same = list(map(is_, one, other))
+    return same.index(False) if False in same else len(same)
 
 
 def _service(instance: Instance) -> str:
     return instance.vip or instance.app.lower()
 
 
-def _endpoint(instance: Instance) -> Endpoint:
+def _endpoint(instance: Instance) -> Endpoint | None:
+    if not instance.port or not instance.port_enabled:
+        return None
     return Endpoint(
         service=_service(instance),
         node_id=instance.instance_id,
