@@ -12,7 +12,8 @@ import pytest
 from arms_rig import BASELINE, CANARY, SECRET, SHOP, TRIAL, arm_of, cookie_of, trial_region, viewer_in
 from policy_region import Node
 
-from redqueen.gateway.model import EndpointStatus
+from redqueen.gateway.figures import Kept
+from redqueen.gateway.model import EndpointStatus, Route
 from redqueen.viewers import COOKIE, mint, new_viewer, verified
 
 pytestmark = pytest.mark.anyio
@@ -208,6 +209,76 @@ async def test_an_arm_without_a_node_and_a_pin_to_nobody_harm_no_viewer(tmp_path
         await region.apply(pins=(("shop", "shop--r0-warm"),), trials=())
         assert await region.who(viewer) == "own"
         assert await region.who(viewer_in("baseline")) == "own"
+
+
+async def test_who_vanishes_without_a_word_fails_no_request_and_what_others_answer_is_not_the_arms(
+    tmp_path: Path,
+) -> None:
+    kept = Kept()
+    async with trial_region(tmp_path, figures=kept) as region:
+        viewer, asked, statuses = cookie_of(viewer_in("canary")), 0, set[int]()
+        left = [node.endpoint() for node in region.nodes.values() if node.name != "canary"]
+        for _ in range(3):
+            region.endpoints.set(*left, region.nodes["canary"].endpoint())
+            who = ""
+            with anyio.fail_after(10):
+                while who != "canary":
+                    who = (await region.client.post(f"{region.url}/shop/x", headers=viewer)).text.partition(" ")[0]
+            region.endpoints.set(*left)
+            with anyio.move_on_after(0.6):
+                while True:
+                    # A POST is not tried again: it shows each moment in which nobody is there.
+                    answer = await region.client.post(f"{region.url}/shop/x", headers=viewer)
+                    statuses.add(answer.status_code)
+            asked += 1
+        assert (asked, statuses) == (3, {200})
+        served = sum(one.headers["x-rq-arms"] == "shop-r1=canary" for one in region.nodes["canary"].asked)
+
+        def counted() -> int:
+            return sum(one.requests for _, one in kept.since(0) if one.place.arm == "canary")
+
+        with anyio.move_on_after(5):
+            while counted() < served:
+                await anyio.sleep(0.1)
+        await anyio.sleep(1.1)
+        assert counted() == served
+
+
+async def test_a_releases_own_routes_are_its_viewers_alone_and_leave_with_its_trial(tmp_path: Path) -> None:
+    kept, web = Kept(), Node("web", "api")
+    async with trial_region(tmp_path, figures=kept) as region:
+        server = await web.start()
+        try:
+            region.endpoints.set(web.endpoint(), *(node.endpoint() for node in region.nodes.values()))
+            with anyio.fail_after(10):
+                while (await region.client.get(f"{region.url}/cart/x")).status_code != 200:
+                    await anyio.sleep(0.02)
+            old = Route("/shop/old", "shop", SHOP.policy, exact=True, declared_by="shop")
+            brought = [replace(SHOP, service=CANARY, declared_by=CANARY), Route("/cart", CANARY, declared_by=CANARY)]
+            await region.apply(routes=(*region.told.now.routes, old, *brought))
+            viewers = {name: viewer_in(name) for name in ("canary", "baseline", "control")}
+            met = {name: await region.who(viewer, "/cart/x") for name, viewer in viewers.items()}
+            assert met == {"canary": "canary", "baseline": "web", "control": "web"}
+            assert await region.who(viewers["canary"], "/cart/x", "POST") == "canary"
+            # A stranger gets a cookie there, and is drawn by it from then on.
+            answer = await region.client.get(f"{region.url}/cart/x")
+            stranger = verified(SECRET, answer.headers["set-cookie"].partition(";")[0].partition("=")[2])
+            assert stranger is not None
+            arm = arm_of(stranger)
+            assert answer.text.partition(" ")[0] == ("canary" if arm is not None and arm.name == "canary" else "web")
+            assert {name: await region.who(viewer) for name, viewer in viewers.items()} == {
+                "canary": "canary",
+                "baseline": "baseline",
+                "control": "own",
+            }
+            with anyio.fail_after(5):
+                while {one.place.arm for _, one in kept.since(0) if one.place.trial} != set(viewers):
+                    await anyio.sleep(0.05)
+            assert {one.place.service for _, one in kept.since(0) if one.place.trial} == {"shop"}
+            await region.apply(trials=())
+            assert {await region.who(viewer, "/cart/x") for viewer in viewers.values()} == {"web"}
+        finally:
+            server.close()
 
 
 async def test_with_both_a_pin_and_a_trial_the_rest_of_the_viewers_go_to_the_pinned_group(tmp_path: Path) -> None:
