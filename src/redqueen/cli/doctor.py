@@ -6,6 +6,7 @@ does not run, or cannot encode); any failure is exit code 7. Enter at `doctor`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -48,11 +49,11 @@ class Check(msgspec.Struct, frozen=True):
     means: str = ""
 
 
-@click.command()
+@click.command(epilog="Exit codes: 0 a region can run here, 7 a check failed.")
 @data_option
 @json_option
 def doctor(data_dir: Path, as_json: bool) -> None:
-    """Check what this machine offers: engines, sandbox, addresses, disk, limits.
+    """Check what this machine offers: engines, sandbox, addresses, disk, limits; and how much a region keeps.
 
     \b
     Example:
@@ -89,6 +90,7 @@ def examine(data_dir: Path) -> list[Check]:
         ("countries", lambda: _countries(data_dir)),
         ("data", lambda: [_data(data_dir)]),
         ("disk", lambda: [disk(shutil.disk_usage(_existing(data_dir)).free)]),
+        ("kept", lambda: kept(data_dir)),
         ("machine", lambda: [machine(os.cpu_count() or 1, psutil.virtual_memory().total)]),
         ("open files", lambda: [open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1])]),
     ]
@@ -211,6 +213,42 @@ def disk(free_bytes: int) -> Check:
     if free_bytes < 10 * _GIB:
         return Check("disk", "warn", text, "Enough for a few short films only")
     return Check("disk", "ok", text)
+
+
+def kept(data_dir: Path) -> list[Check]:
+    """Tell how much a region keeps of what would only grow, and for how long."""
+    if read_region(data_dir) is None:
+        return []
+    region = _region(data_dir)
+    records = sum(path.stat().st_size for path in data_dir.glob("store.sqlite3*"))
+    told = [f"records {_size(records)}, looks of trials {_days(region.retention.trial_logs_days)}"]
+    if region.objects.url:
+        told.append(f"events and artifacts lie in {region.objects.url}")
+    else:
+        days = sorted(path.name.removeprefix("date=") for path in (data_dir / "objects/events").glob("date=*"))
+        since = f" since {days[0]}" if days else ""
+        told.append(f"events {_size(_held(data_dir / 'objects/events'))}{since} {_days(region.retention.events_days)}")
+        artifacts = data_dir / "objects/artifacts"
+        told.append(f"{sum(1 for _ in artifacts.glob('*.tar'))} artifacts {_size(_held(artifacts))}")
+    return [Check("kept", "ok", "; ".join(told))]
+
+
+def _days(days: int) -> str:
+    return f"(kept {days} days)" if days else "(kept for ever)"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / _GIB:.1f} GiB" if size_bytes >= _GIB else f"{size_bytes / (1 << 20):.1f} MiB"
+
+
+def _held(folder: Path) -> int:
+    """Return the bytes of all files below a folder; one that goes meanwhile counts nothing."""
+    total = 0
+    for where, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(where, name)).st_size
+    return total
 
 
 def machine(cores: int, memory_bytes: int) -> Check:

@@ -15,6 +15,8 @@ import msgspec
 
 from redqueen.cli.client import ApiClient, data_option
 from redqueen.cli.output import json_option, note, say, show_json, show_table
+from redqueen.cli.progress import printable
+from redqueen.cli.stopping import because_option, stopped
 from redqueen.errors import InvalidInput
 from redqueen.experiments.experiment import Experiment, parsed
 from redqueen.experiments.segments import Segment
@@ -126,7 +128,7 @@ def show(name: str, data_dir: Path, as_json: bool) -> None:
         show_json(found)
         return
     card = found.experiment
-    say(f"{card.name} is {card.phase} ({card.status}): {card.outcome}")
+    say(f"{card.name} is {card.phase} ({card.status}): {printable(card.outcome)}")
     tried = f"{', '.join(card.variants)} against {card.control}, for {card.share:.0%} of the viewers"
     say(f"{card.flag}: {tried}; goal {card.goal or 'none'}; since {card.started_at}")
     note(f"What decides: redqueen trial show {card.trial}\n")
@@ -136,7 +138,7 @@ def show(name: str, data_dir: Path, as_json: bool) -> None:
 
 @experiment.command()
 @click.argument("name", metavar="NAME")
-@click.option("--because", default="", metavar="TEXT", help="Why; stands in the audit log.")
+@because_option
 @data_option
 @json_option
 def stop(name: str, because: str, data_dir: Path, as_json: bool) -> None:
@@ -146,12 +148,7 @@ def stop(name: str, because: str, data_dir: Path, as_json: bool) -> None:
     Example:
       redqueen experiment stop start-rung --because "the film festival begins"
     """
-    with ApiClient.local(data_dir) as api:
-        card = msgspec.convert(api.post(f"/experiments/{name}/stop", {"because": because}, again=True), Card)
-    if as_json:
-        show_json(card)
-    else:
-        say(f"{card.name} is {card.phase}: {card.outcome}")
+    stopped(data_dir, f"/experiments/{name}", because, Card, _sentence, as_json=as_json)
 
 
 def read(path: Path) -> Experiment:
@@ -162,6 +159,10 @@ def read(path: Path) -> Experiment:
         why = error.strerror or str(error)
         hint = "Give an experiment's file"
         raise InvalidInput("experiment.file", f"{path} cannot be read", why=why, hint=hint) from error
+
+
+def _sentence(card: Card) -> str:
+    return f"{card.name} is {card.phase}: {printable(card.outcome)}"
 
 
 def _show_segments(found: tuple[Segment, ...]) -> None:

@@ -15,24 +15,15 @@ import msgspec
 
 from redqueen.cli.client import ApiClient, data_option
 from redqueen.cli.output import json_option, note, say, show_json, show_table
+from redqueen.cli.stopping import because_option
 from redqueen.errors import InvalidInput, NotFound
 from redqueen.experiments.flags import Flag, FlagKind, checked, kind_of
-from redqueen.experiments.rules import Rule
 from redqueen.experiments.showing import variant_name
 
 
-class Card(msgspec.Struct, frozen=True, kw_only=True):
+class Card(Flag, frozen=True, kw_only=True, forbid_unknown_fields=False, omit_defaults=False):
     """A flag as the API tells of it."""
 
-    key: str
-    kind: FlagKind
-    variants: dict[str, Any]
-    default: str
-    owner: str = ""
-    description: str = ""
-    rules: tuple[Rule, ...] = ()
-    enabled: bool = True
-    browser: bool = False
     revision: int | None = None
     changed_at: str = ""
     by: str = ""
@@ -119,7 +110,7 @@ def show(key: str, data_dir: Path, as_json: bool) -> None:
 @click.option("--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="The whole flag, as TOML.")
 @click.option("--on/--off", "enabled", default=None, help="Switch it on, or off: then everybody gets the default.")
 @click.option("--browser/--no-browser", "browser", default=None, help="Whether viewers' browsers may read it.")
-@click.option("--because", default="", metavar="TEXT", help="Why; stands in the audit log.")
+@because_option
 @data_option
 @json_option
 def put(
@@ -295,8 +286,9 @@ def _read(file: Path, key: str, known: Card | None) -> Card:
 
 
 def _body(card: Card) -> dict[str, Any]:
-    told = ("changed_at", "by", "trial", "key")
-    return {name: getattr(card, name) for name in Card.__struct_fields__ if name not in told}
+    """Return what the API takes of a flag: all but its key, and the revision it was read at."""
+    own = {name: getattr(card, name) for name in Flag.__struct_fields__ if name != "key"}
+    return {**own, "revision": card.revision}
 
 
 def _state(card: Card) -> str:

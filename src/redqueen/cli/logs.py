@@ -79,7 +79,9 @@ class Wanted:
 @click.option("--since", metavar="WHEN", help="Only from then on: 10m, 2h, 1d, or a time such as 2026-01-31T20:15.")
 @click.option("--request", metavar="ID", help="What became of this request (its answer's x-request-id), try by try.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--lines", "count", type=click.IntRange(1, 5000), default=200, show_default=True, metavar="N")
+@click.option(
+    "--lines", "count", type=click.IntRange(1, 5000), default=200, metavar="N", help="At most [default: 200]."
+)
 @data_option
 @json_option
 def logs(

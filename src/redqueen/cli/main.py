@@ -71,7 +71,16 @@ class Verbs(click.Group):
             formatter.write_dl([(name, verb.summary) for name, verb in VERBS.items()])
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 a fault of Red Queen's; 2 what was asked cannot be; 3 no right to it; 4 it is not there; "
+    "5 somebody changed it meanwhile; 6 a disk or a limit is full; 7 it does not answer; 130 Ctrl-C. Whatever "
+    "follows a trial ends with its verdict: 0 promoted, 10 rolled back, 11 inconclusive, 12 stopped, 13 failed."
+)
+
+
+@click.group(
+    cls=Verbs, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="redqueen")
 def redqueen() -> None:
     """Run a streaming service that keeps playing while its servers die.

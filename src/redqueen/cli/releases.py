@@ -22,7 +22,9 @@ class Releases(msgspec.Struct, frozen=True):
     releases: tuple[ReleaseNow, ...]
 
 
-@click.command()
+@click.command(
+    epilog="Exit codes: 0; with --follow 0 promoted, 10 rolled back, 11 inconclusive, 12 stopped, 13 failed."
+)
 @click.argument("service", metavar="[SERVICE]", default="")
 @click.option("--follow", "following", is_flag=True, help="Follow the newest release of SERVICE to its verdict.")
 @click.option("--limit", type=click.IntRange(1, 500), default=10, metavar="N", help="How many of each service.")

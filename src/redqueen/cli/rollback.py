@@ -12,14 +12,15 @@ import click
 from redqueen.cli.client import ApiClient, data_option
 from redqueen.cli.output import json_option
 from redqueen.cli.release_view import ReleaseNow, tell
+from redqueen.cli.stopping import because_option
 
 
-@click.command()
+@click.command(epilog="Exit codes: 0 it is on its way back, 4 nothing can be undone, 5 there is no way back.")
 @click.argument("service", metavar="SERVICE")
 @click.option(
     "--release", "release_id", default="", metavar="ID", help="Stop this one, such as r4, if it is under way."
 )
-@click.option("--because", default="", metavar="TEXT", help="Why, for the audit log.")
+@because_option
 @json_option
 @data_option
 def rollback(service: str, release_id: str, because: str, as_json: bool, data_dir: Path) -> None:

@@ -18,6 +18,7 @@ from redqueen.cli import trial_view
 from redqueen.cli.client import ApiClient, data_option
 from redqueen.cli.output import json_option, say, show_json, show_table
 from redqueen.cli.progress import printable
+from redqueen.cli.stopping import because_option, stopped
 from redqueen.cli.trial_view import TrialNow, path_of
 from redqueen.trials.model import Subject
 
@@ -69,15 +70,13 @@ def every(data_dir: Path, as_json: bool) -> None:
     show_table(["trial", "status", "tries", "share", "began", "because"], rows, state_column="status")
 
 
-@trial.command()
+@trial.command(epilog="Exit codes: 0; with --follow 0 promoted, 10 rolled back, 11 inconclusive, 12 stopped.")
 @click.argument("trial_id", metavar="ID")
 @click.option("--follow", is_flag=True, help="Show it live until it has ended.")
 @data_option
 @json_option
 def show(trial_id: str, follow: bool, data_dir: Path, as_json: bool) -> None:
     """Show a trial: each metric's estimate and bounds, the evidence, what is missing.
-
-    With --follow the exit code tells the verdict: 0 promoted, 10 rolled back, 11 inconclusive, 12 stopped.
 
     \b
     Example:
@@ -101,7 +100,7 @@ def show(trial_id: str, follow: bool, data_dir: Path, as_json: bool) -> None:
 
 @trial.command()
 @click.argument("trial_id", metavar="ID")
-@click.option("--because", default="", metavar="TEXT", help="Why, for the audit log.")
+@because_option
 @data_option
 @json_option
 def stop(trial_id: str, because: str, data_dir: Path, as_json: bool) -> None:
@@ -111,15 +110,10 @@ def stop(trial_id: str, because: str, data_dir: Path, as_json: bool) -> None:
     Example:
       redqueen trial stop home-rows --because "wrong margin"
     """
-    with ApiClient.local(data_dir) as api:
-        answer = api.post(f"{path_of(trial_id)}/stop", {"because": because}, again=True)
-    if as_json:
-        show_json(answer)
-    else:
-        say(trial_view.verdict(msgspec.convert(answer, TrialNow)))
+    stopped(data_dir, path_of(trial_id), because, TrialNow, trial_view.verdict, as_json=as_json)
 
 
-@trial.command()
+@trial.command(epilog="Exit codes: 0 the same to the bit, 1 something differs, 4 its looks are not kept any more.")
 @click.argument("trial_id", metavar="ID")
 @data_option
 @json_option

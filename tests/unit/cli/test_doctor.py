@@ -12,6 +12,10 @@ from redqueen.cli import doctor
 from redqueen.cli.doctor import Check
 from redqueen.cli.main import run
 from redqueen.errors import Unavailable
+from redqueen.fleet import nodefiles
+from redqueen.fleet.datadir import open_data_dir, write_json
+from redqueen.fleet.living import seen_in
+from redqueen.fleet.model import NodeSpec, Role
 
 
 def test_missing_landlock_is_a_warning_that_says_what_it_means() -> None:
@@ -80,3 +84,50 @@ def test_a_certificate_is_looked_at_where_there_is_one(tmp_path: Path) -> None:
     put_certificate(tmp_path)
     ((verdict, _),) = said()
     assert verdict == "ok"
+
+
+def running(data_dir: Path, node_id: str, role: Role, service: str) -> None:
+    """Leave the files of a node that lives: this very process."""
+    spec = NodeSpec(node_id, role, service, "r2", "a", "local", "127.0.1.1", 1, str(data_dir), "127.0.0.1", 8080)
+    spec.folder.mkdir(parents=True)
+    write_json(spec.folder / "node.json", spec)
+    for name in ("process.json", *(["envoy.json"] if role is Role.GATEWAY else [])):
+        write_json(spec.folder / name, nodefiles.myself())
+
+
+async def engines() -> list[Check]:
+    return []
+
+
+def test_a_region_in_the_middle_of_a_release_is_as_well_as_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_engines", engines)
+    open_data_dir(tmp_path)
+    running(tmp_path, "gateway-a-1", Role.GATEWAY, "gateway")
+    running(tmp_path, "api--r2-canary-a-1", Role.API, "api--r2-canary")
+    running(tmp_path, "shop--r3-baseline-a-1", Role.SERVICE, "shop--r3-baseline")
+    assert {view.service for view in seen_in(tmp_path)} == {"gateway", "envoy", "api--r2-canary", "shop--r3-baseline"}
+    assert run(["doctor", "--json", "--data", str(tmp_path)]) == 0
+    found = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["port"]["found"] == "held by this data folder's own region"
+    assert run(["doctor", "--data", str(tmp_path)]) == 0
+    assert "This machine can run a region" in capsys.readouterr().out
+
+
+def test_it_tells_how_much_is_kept_and_for_how_long(tmp_path: Path) -> None:
+    assert doctor.kept(tmp_path / "none") == []
+    open_data_dir(tmp_path)
+    for day in ("2026-05-02", "2026-05-01"):
+        hour = tmp_path / "objects/events" / f"date={day}" / "hour=03"
+        hour.mkdir(parents=True)
+        (hour / "a.parquet").write_bytes(b"x" * (1 << 20))
+    (tmp_path / "objects/artifacts").mkdir()
+    (tmp_path / "objects/artifacts/x.tar").write_bytes(b"x")
+    (tmp_path / "redqueen.toml").write_text("[retention]\ntrial_logs_days = 0\n")
+    ((name, verdict, found),) = [(check.name, check.verdict, check.found) for check in doctor.kept(tmp_path)]
+    assert (name, verdict) == ("kept", "ok")
+    assert "events 2.0 MiB since 2026-05-01 (kept 90 days)" in found and "1 artifacts 0.0 MiB" in found
+    assert "looks of trials (kept for ever)" in found
+    (tmp_path / "redqueen.toml").write_text('[objects]\nurl = "s3://films/home"\n')
+    assert "events and artifacts lie in s3://films/home" in doctor.kept(tmp_path)[0].found

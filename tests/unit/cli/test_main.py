@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from redqueen import __version__
-from redqueen.cli import main
+from redqueen.cli import main, release_view, trial_view
 from redqueen.cli.main import VERBS, Verb, run
-from redqueen.errors import Conflict
+from redqueen.errors import Conflict, RedQueenError
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -40,6 +41,40 @@ def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*verb.split(), "--help"]) == 0
     assert f"  redqueen {verb}" in capsys.readouterr().out
+
+
+VERDICTS = ("ship", "releases", "trial show", "trial replay", "rollback", "doctor")
+"""Verbs whose exit codes say more than whether they worked."""
+
+
+def leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Give every command below one, by its words."""
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for each in command.list_commands(context):
+        found = command.get_command(context, each)
+        assert found is not None
+        yield from leaves(f"{name} {each}".strip(), found)
+
+
+def test_every_command_says_what_it_does_by_an_example_and_speaks_json_and_verdicts_are_told() -> None:
+    found = dict(leaves("", main.redqueen))
+    assert {"ship", "rollback", "releases", "trial power", "flag set", "experiment start"} <= set(found)
+    for name, command in found.items():
+        assert command.help and f"  redqueen {name}" in command.help.partition("Example:")[2], name
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert "--json" in options, name
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.hidden or parameter.help, (name, parameter.name)
+        assert ("Exit codes: 0" in (command.epilog or "")) == (name in VERDICTS), name
+
+
+def test_the_help_tells_the_exit_code_of_every_kind_of_error() -> None:
+    told = main.redqueen.epilog or ""
+    codes = {kind.exit_code for kind in RedQueenError.__subclasses__()} | set(trial_view.EXIT_CODES.values())
+    assert all(f" {code} " in told for code in {0, 130, *codes, *release_view.EXIT_CODES.values()})
 
 
 def test_an_error_is_one_red_line_and_its_exit_code(
