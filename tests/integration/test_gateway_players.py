@@ -63,8 +63,8 @@ async def _play(running: Gateway, reports: PlayerReports) -> None:
         ]
         for path, headers, status in asked:
             assert (await client.get(path, headers=headers)).status_code == status, path
-    with anyio.fail_after(10):
-        while "7" not in _counted(reports, 'outcome="kept"', 'outcome="unreadable"'):
+    with anyio.fail_after(20):
+        while _counted(reports, 'outcome="kept"', 'outcome="unreadable"') != 7:
             await anyio.sleep(0.05)
     text = (running.settings.folder / "envoy" / NAME).read_text() + running.settings.log.read_text()
     for part in right.split("."):
@@ -72,10 +72,10 @@ async def _play(running: Gateway, reports: PlayerReports) -> None:
     assert max(map(len, text.splitlines())) < LONGEST + 500
 
 
-def _counted(reports: PlayerReports, *labels: str) -> str:
+def _counted(reports: PlayerReports, *labels: str) -> int:
     """Return the sum of the counters that have these labels."""
     lines = [line for line in reports.exposition().splitlines() if any(label in line for label in labels)]
-    return str(sum(int(line.rpartition(" ")[2]) for line in lines))
+    return sum(int(line.rpartition(" ")[2]) for line in lines)
 
 
 async def test_cmcd_of_media_requests_is_in_parquet_and_metrics_and_holds_no_token(tmp_path: Path) -> None:
@@ -87,8 +87,10 @@ async def test_cmcd_of_media_requests_is_in_parquet_and_metrics_and_holds_no_tok
         await running.until_state(lambda state: state.serving)
         group.start_soon(reports.keep)
         await _play(running, reports)
-        with anyio.fail_after(10):
-            while not (left := spool.orphans(tmp_path / "telemetry")):
+        left: list[spool.Orphan] = []
+        with anyio.fail_after(20):
+            while sum(len(list(spool.lines(path))) for one in left for path in spool.segments(one.folder)) < 3:
+                left += spool.orphans(tmp_path / "telemetry")
                 await anyio.sleep(0.05)
         group.cancel_scope.cancel()
     assert (kept.counted.kept, kept.counted.unreadable, kept.counted.starved) == (3, 4, 2)

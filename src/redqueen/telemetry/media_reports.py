@@ -133,10 +133,12 @@ class MediaReports:
         life = f"{HANDED}{self.gateway}.{int(self._clock.now() * 1000):x}-{secrets.token_hex(2)}"
         until = self._clock.monotonic() + self._life_s
         async with Spool.opened(self._root, life, self._clock) as own:
-            while self._clock.monotonic() < until:
+            while True:
                 if self._waiting:
                     lines, self._waiting = bytes(self._waiting), bytearray()
                     await own.append(lines)
+                if self._clock.monotonic() >= until:
+                    return
                 await self._clock.sleep(_TURN_S)
 
     def _crowded(self) -> bool:
