@@ -1,4 +1,4 @@
-"""A real Chromium, and one whole region that a module's tests share."""
+"""A real Chromium, and one whole region that all tests here share: it costs more than what is tested."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from redqueen.testing import chromium
-from redqueen.testing.region import Region, free_port, temporary
+from redqueen.testing.region import NO_SAMPLES, Region, free_port, temporary
 
 expect.set_options(timeout=20_000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def region() -> Generator[Region]:
-    """Give a region that serves, with its own sample titles on their way."""
-    with temporary() as started:
+    """Give a region that serves, without titles."""
+    with temporary(settings=NO_SAMPLES + "timings = { drain_s = 1.0 }\n") as started:
         started.up("--port", str(free_port()))
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Generator[Browser]:
     """Give Debian's Chromium, headless; skip plainly where there is none.
 
-    Closed with its module: Playwright keeps an event loop running, beside which no other test can start one.
+    Closed with this folder's last test: Playwright keeps an event loop running, beside which no other test can
+    start one.
     """
     if not Path(chromium.EXECUTABLE).exists():
         pytest.skip(f"no Chromium at {chromium.EXECUTABLE}")
