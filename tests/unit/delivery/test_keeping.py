@@ -130,6 +130,16 @@ async def test_what_nobody_needs_goes_after_a_day_a_few_at_a_time(monkeypatch: p
     assert len([one async for one in region.objects.list("")]) == 6, "other objects are none of its business"
 
 
+async def test_what_runs_stays_though_no_release_of_it_is_known() -> None:
+    region = Region()
+    await region.send(5)
+    region.serving.append(5)
+    region.clock.advance(ASKED_S + 1)
+    assert await region.leader().turn() == []
+    region.serving.clear()
+    assert await region.leader().turn() == [digest(5)]
+
+
 async def test_whoever_asks_for_an_artifact_keeps_it_for_a_day(tmp_path: Path) -> None:
     region = Region(scratch=tmp_path)
     await region.send(1)

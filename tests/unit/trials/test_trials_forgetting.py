@@ -23,7 +23,7 @@ def test_only_a_trial_that_ended_long_ago_and_is_in_nobodys_use_is_forgotten() -
     assert not forgettable(ENDED, 1000.0, ())
     assert not forgettable(ENDED, 1001.0, {"shop-r1"})
     for status in (Status.PLANNED, Status.RUNNING, Status.HELD):
-        assert not forgettable(Head(release(), Life(status=status)), 1e12, ())
+        assert not forgettable(Head(release(), Life(status=status, ended_s=1.0)), 1e12, ())
     for trial in permanent():
         assert not forgettable(Head(trial, ENDED.life), 1e12, ())
 
