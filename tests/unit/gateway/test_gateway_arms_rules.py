@@ -57,7 +57,8 @@ def routed(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def reasons(inputs: Inputs) -> list[str]:
-    return [f"{one.node_id}: {one.because}" for one in arrangements(inputs, living_groups(inputs))[1]]
+    living = living_groups({one.service: [one] for one in inputs.endpoints})
+    return [f"{one.node_id}: {one.because}" for one in arrangements(inputs, living)[1]]
 
 
 def test_without_a_trial_a_pin_or_a_group_no_file_says_anything_of_them():
