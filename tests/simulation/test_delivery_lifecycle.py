@@ -7,6 +7,7 @@ still acts once more by what it knew. What must hold is checked after every even
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +25,7 @@ from redqueen.delivery.manifest import Manifest
 from redqueen.delivery.model import Artifact, Ask, Build, Order, Part, Phase, Release, ReleaseRecord, State
 from redqueen.trials.model import Status
 
-SEEDS = 500
+SEEDS = int(os.environ.get("REDQUEEN_SCHEDULES", "500"))
 LEASE_S = 2.0
 """So long a leader may go on after its lease was lost (`roles.control`)."""
 DIGEST = "ab" * 32

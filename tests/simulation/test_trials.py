@@ -7,6 +7,7 @@ looks do not support, and each ends within its bounds.
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from redqueen.trials.lifecycle import SILENT_S
 from redqueen.trials.model import MetricPlan, Status, Subject, Trial, TrialArm
 from redqueen.trials.planning import planned
 
+SCHEDULES = int(os.environ.get("REDQUEEN_SCHEDULES", "2000"))
 TICK_S, STRATA = 40.0, 4
 TRIAL = Trial(
     id="door-r1",
@@ -157,7 +159,12 @@ def event_of(reading: Reading, look: Look, drawn_s: float) -> Looked:
 
 def replayed(one: Schedule) -> tuple[Life, Evidence]:
     """Judge the stored looks again, one trial alone, from the beginning."""
-    life, evidence = lifecycle.step(TRIAL, Life(), Begin(), 0.0)[0], begin(PLAN)
+    return replayed_log(one, lifecycle.step(TRIAL, Life(), Begin(), 0.0)[0])
+
+
+def replayed_log(one: Schedule, life: Life | None = None) -> tuple[Life, Evidence]:
+    """Judge what is in the log upon a life before it."""
+    life, evidence = life or Life(), begin(PLAN)
     for now_s, look, drawn_s, event in one.log:
         if look is not None:
             look = records.unpacked_look(records.packed_look(look))
@@ -167,12 +174,12 @@ def replayed(one: Schedule) -> tuple[Life, Evidence]:
     return life, evidence
 
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300 + SCHEDULES // 5)
 
 
 @pytest.fixture(scope="module")
 def trials() -> list[Schedule]:
-    return [one for start in range(0, 2000, 500) for one in run(range(start, start + 500))]
+    return [one for start in range(0, SCHEDULES, 500) for one in run(range(start, min(start + 500, SCHEDULES)))]
 
 
 def test_every_trial_ends_once_and_within_its_bounds(trials: list[Schedule]) -> None:
