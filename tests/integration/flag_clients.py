@@ -1,10 +1,11 @@
-"""Two api nodes over one store, flags to read there, and OpenFeature's own JavaScript providers as processes."""
+"""Two api nodes over one store, one of them behind a gateway, and OpenFeature's own JavaScript providers."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -13,9 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import foreign_clients
+import gateway_rig
 import httpx
+import msgspec
 from api_region import BEARER
 from test_api_node_killed import nodes
+
+from redqueen.gateway.model import Endpoint
+from redqueen.testing.region import free_port
 
 FLAGS: dict[str, dict[str, Any]] = {
     "greeting": {
@@ -34,7 +40,7 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Pair:
-    """Two api nodes: flags are changed at one and read at the other."""
+    """Two api nodes: flags are changed at one and read at the other, through a gateway as everybody does."""
 
     writing: str
     reading: str
@@ -52,13 +58,40 @@ class Pair:
 @contextlib.contextmanager
 def pair(folder: Path) -> Generator[Pair]:
     """Start two nodes with the flags above and a token to read them."""
-    with nodes(folder, 2) as (one, other):
-        found = Pair(one.url, other.url)
+    with nodes(folder, 2) as (one, other), door(folder / "door", other.port) as address:
+        found = Pair(one.url, address)
         for key in FLAGS:
             found.put(key)
         answer = httpx.post(f"{one.url}/api/v1/flag-tokens", json={"name": "tests"}, headers=BEARER, timeout=10)
         found.token = answer.json()["token"]
         yield found
+
+
+@contextlib.contextmanager
+def door(folder: Path, api_port: int) -> Generator[str]:
+    """Run a gateway before one api node; give its address."""
+    gateway_rig.put_media(folder)
+    (folder / "endpoints.json").write_bytes(msgspec.json.encode([Endpoint("api", "other", "127.0.0.1", api_port, "a")]))
+    port = free_port()
+    settings = gateway_rig.settings_in(folder, port)
+    with (folder / "gateway.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, gateway_rig.__file__, folder, str(port)], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(f"http://127.0.0.1:{port}/api/v1/health"):
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "gateway.log").read_text()[-2000:]
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait(10)
+        gateway_rig.end_envoy(settings.folder)
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    return False
 
 
 class Provider:
