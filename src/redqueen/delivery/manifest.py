@@ -272,7 +272,9 @@ def _wrong_flag(manifest: Manifest) -> _Wrong | None:
             return "flags", key, "names of lower-case letters, digits and `._-`, at most 64, first a letter"
         if not (manifest.own or key.startswith(f"{manifest.service}.")):
             # Two services that put one flag would take it from each other on their way back.
-            return "flags", key, f"a flag of this service: its name begins with `{manifest.service}.`"
+            begins = f"a flag of this service: its name begins with `{manifest.service}.`"
+            quoted = f'in quotes, since TOML reads a dot as a table: "{key}.name" = …'
+            return "flags", key, quoted if key == manifest.service else begins
         if not isinstance(value, bool | int | float | str | dict):
             return f"flags.{key}", str(value), "true or false, text, a number or a table"
         if isinstance(value, int | float) and not abs(value) <= _MAX_NUMBER:

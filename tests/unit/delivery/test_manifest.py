@@ -47,6 +47,7 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"config": {"DEBUG": 1}}, "config", '{"DEBUG":1}', "text in quotes"),
     ({"config": {"FLAGS": "{}"}, "flags": {"hello.a": True}}, "config.FLAGS", "'{}'", "[flags]"),
     ({"flags": {"polite": True}}, "flags", "'polite'", "begins with `hello.`"),
+    ({"flags": {"hello": {"polite": True}}}, "flags", "'hello'", "in quotes"),
     ({"flags": {"hello.a b": True}}, "flags", "'hello.a b'", "names of lower-case letters"),
     ({"flags": {"hello.maxItems": 1}}, "flags", "'hello.maxItems'", "names of lower-case letters"),
     ({"flags": {"hello.nan": math.nan}}, "flags.hello.nan", "'nan'", "a finite number"),
