@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from redqueen.stats import counts, means, strata
-from redqueen.stats.arrays import Bools, Counts, Floats, floats
+from redqueen.stats.arrays import Bools, Counts, Floats
 from redqueen.stats.model import CONTROL, TREATMENT
 from redqueen.stats.plan import Plan
 
@@ -65,21 +65,16 @@ def _close_pairs(plan: Plan, likelihood: Floats, scores: Floats, pairs: Floats, 
     affected = turned[..., TREATMENT, :, 0]
     total = affected + turned[..., CONTROL, :, 0]
     telling = closing & (treated > 0) & (controls > 0) & (total > 0) & (total < treated + controls)
-    where = np.nonzero(telling.reshape(-1, *telling.shape[-2:]))
-    cells = [part.reshape(-1, *telling.shape[-2:])[where] for part in (treated, controls, affected, total)]
+    cells = [part[telling] for part in (treated, controls, affected, total)]
     whole: list[Counts] = [part.astype(np.int64) for part in cells]
     grown = strata.log_likelihood(whole[0], whole[1], whole[2], whole[3], plan.log_odds)
     scored = np.stack(strata.score(cells[0], cells[1], cells[2], cells[3]), axis=-1)
-    _scatter(likelihood[..., first : first + rows, :], where, grown)
-    _scatter(scores[..., first : first + rows, :], where, scored)
+    likelihood[..., first : first + rows, :] += _summed(telling, grown)
+    scores[..., first : first + rows, :] += _summed(telling, scored)
 
 
-def _scatter(target: Floats, where: tuple[Counts, ...], added: Floats) -> None:
-    """Add rows found at (trial, row, stratum) to the trial's row, one stratum after the other."""
-    size = target.shape[-2]
-    lead = int(np.prod(target.shape[:-2], dtype=np.int64))
-    sums = np.zeros((lead * size, target.shape[-1]))
-    for stratum in np.unique(where[2]):
-        mine = where[2] == stratum
-        sums[where[0][mine] * size + where[1][mine]] += added[mine]
-    target += floats(sums).reshape(target.shape)
+def _summed(where: Bools, added: Floats) -> Floats:
+    """Add the rows found in the cells `where` [B, Np, S] up over the strata, in their order. [N, X] to [B, Np, X]."""
+    cells = np.zeros((*where.shape, added.shape[-1]))
+    cells[where] = added
+    return cells[..., 0, :] if where.shape[-1] == 1 else cells.sum(axis=-2)

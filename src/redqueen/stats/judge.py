@@ -161,37 +161,41 @@ def _noise_block(evidence: Evidence, span_s: Floats) -> Evidence:
 def _metric_readings(plan: Plan, state: Evidence) -> list[tuple[MetricReading, ...]]:
     """Read each metric of each trial; a tail is shown by its threshold at the historical p95."""
     count, trials = len(plan.metrics), state.looks.shape[0]
-    totals = state.totals[..., plan.rows_of[:, 3], :, :].reshape(-1, 2, 2)
-    estimate, low, high = np.moveaxis(_bounds(plan, state), -1, 0).reshape(3, -1).tolist()
+    totals = np.moveaxis(state.totals[:, plan.rows_of[:, 3]].reshape(-1, 2, 2), 0, -1).tolist()
+    estimate, low, high = (bound.ravel().tolist() for bound in _bounds(plan, state))
     harmed = families.bonferroni(state.peaks[..., :-3], plan.weights, plan.rules.alpha)
-    read = [
-        *map(
-            MetricReading,
-            plan.metrics * trials,
-            map(tuple, totals[:, TREATMENT].tolist()),
-            map(tuple, totals[:, CONTROL].tolist()),
-            estimate,
-            low,
-            high,
-            state.log_e_harm.ravel().tolist(),
-            state.log_e_safe.ravel().tolist(),
-            harmed.ravel().tolist(),
-            (state.log_e_safe >= -np.log(plan.rules.alpha)).ravel().tolist(),
-            repeat(plan.rules),
-        )
-    ]
+    columns = zip(
+        plan.metrics * trials,
+        zip(*totals[TREATMENT], strict=True),
+        zip(*totals[CONTROL], strict=True),
+        estimate,
+        low,
+        high,
+        state.log_e_harm.ravel().tolist(),
+        state.log_e_safe.ravel().tolist(),
+        harmed.ravel().tolist(),
+        (state.log_e_safe >= -np.log(plan.rules.alpha)).ravel().tolist(),
+        repeat(plan.rules),
+        strict=False,
+    )
+    read = [*map(MetricReading._make, columns)]
     return [tuple(read[start : start + count]) for start in range(0, len(read), count)]
 
 
-def _bounds(plan: Plan, state: Evidence) -> Floats:
-    """Return (estimate, low, high) of each metric, as people read it. [B, K, 3]."""
+def _bounds(plan: Plan, state: Evidence) -> tuple[Floats, Floats, Floats]:
+    """Return (estimate, low, high) of each metric, as people read it. Each [B, K]."""
     shown = plan.rows_of[:, 3]
     logs = weighing.likelihoods(plan, state, shown)
     floor = mixtures.log_mixture(logs, plan.both[shown]) + np.log(plan.rules.alpha)
-    bounds = np.stack(mixtures.interval(logs, plan.nodes[shown], floor), axis=-1)
-    bounds = np.where(plan.flipped[shown, None], -bounds[..., [0, 2, 1]], bounds)
+    peak, low, high = mixtures.interval(logs, plan.nodes[shown], floor)
+    flipped = plan.flipped[shown]
     ratios = np.array([metric.kind is not Kind.MEAN for metric in plan.metrics])
-    return np.where(ratios[:, None], np.exp(np.where(ratios[:, None], bounds, 0.0)), bounds)
+
+    def read(more: Floats, less: Floats) -> Floats:
+        turned = np.where(flipped, -less, more)
+        return np.where(ratios, np.exp(np.where(ratios, turned, 0.0)), turned)
+
+    return read(peak, peak), read(low, high), read(high, low)
 
 
 def _guilty(metrics: tuple[MetricReading, ...], peaks: Sequence[float]) -> tuple[str, ...]:

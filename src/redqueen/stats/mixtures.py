@@ -55,7 +55,10 @@ def two_sided_weights(nodes: Floats, typical: float) -> Floats:
 def log_mixture(likelihood: Floats, weights: Floats) -> Floats:
     """Return log(sum_j w_j exp(L_j)). `likelihood` [..., G], `weights` broadcastable to it."""
     peak = likelihood.max(axis=-1)
-    total = (np.exp(likelihood - peak[..., None]) * weights).sum(axis=-1)
+    heights = likelihood - peak[..., None]
+    heights = np.exp(heights, out=heights)
+    heights *= weights
+    total = heights.sum(axis=-1)
     with np.errstate(divide="ignore"):
         return peak + np.log(total)
 
@@ -83,30 +86,31 @@ def _cells(nodes: Floats) -> Floats:
 
 
 def _lower_bound(likelihood: Floats, nodes: Floats, floor: Floats, inside: Bools) -> Floats:
-    first = inside.argmax(axis=-1)[..., None]
-    nothing = ~inside.any(axis=-1)
-    second = np.minimum(first + 1, nodes.shape[-1] - 1)
-    outer = np.maximum(first - 1, 0)
-
-    def at(values: Floats, where: Counts) -> Floats:
-        return np.take_along_axis(values, where, axis=-1)[..., 0]
-
-    run = np.maximum(at(nodes, second) - at(nodes, first), 1e-300)
-    slope = (at(likelihood, second) - at(likelihood, first)) / run
+    first = inside.argmax(axis=-1)
+    near = np.stack([np.maximum(first - 1, 0), first, np.minimum(first + 1, nodes.shape[-1] - 1)], axis=-1)
+    outer, here, second = _at(nodes, near)
+    _, height, next_height = _at(likelihood, near)
+    slope = (next_height - height) / np.maximum(second - here, 1e-300)
     rising = slope > 0
-    crossing = at(nodes, first) - (at(likelihood, first) - floor) / np.where(rising, slope, 1.0)
-    bound = np.where(rising, np.maximum(crossing, at(nodes, outer)), at(nodes, outer))
-    bound = np.where(first[..., 0] == 0, -np.inf, bound)
-    return np.where(nothing, np.nan, bound)
+    crossing = here - (height - floor) / np.where(rising, slope, 1.0)
+    bound = np.where(rising, np.maximum(crossing, outer), outer)
+    bound = np.where(first == 0, -np.inf, bound)
+    return np.where(inside.any(axis=-1), bound, np.nan)
 
 
 def _peak(likelihood: Floats, nodes: Floats) -> Floats:
     """Return the effect of greatest likelihood, by the parabola through the three best nodes."""
-    best = np.clip(likelihood.argmax(axis=-1), 1, nodes.shape[-1] - 2)[..., None]
-    x0, x1, x2 = (np.take_along_axis(nodes, best + k, axis=-1)[..., 0] for k in (-1, 0, 1))
-    y0, y1, y2 = (np.take_along_axis(likelihood, best + k, axis=-1)[..., 0] for k in (-1, 0, 1))
+    best = np.clip(likelihood.argmax(axis=-1), 1, nodes.shape[-1] - 2)
+    near = np.stack([best - 1, best, best + 1], axis=-1)
+    x0, x1, x2 = _at(nodes, near)
+    y0, y1, y2 = _at(likelihood, near)
     left, right = (x1 - x0) * (y1 - y2), (x1 - x2) * (y1 - y0)
     bend = left - right
     flat = np.abs(bend) < 1e-300
     shift = ((x1 - x0) * left - (x1 - x2) * right) / np.where(flat, 1.0, 2.0 * bend)
     return np.clip(np.where(flat, x1, x1 - shift), x0, x2)
+
+
+def _at(values: Floats, places: Counts) -> Floats:
+    """Return the values at some places of the last axis, these first. [..., G], [..., 3] to [3, ...]."""
+    return np.moveaxis(np.take_along_axis(values, places, axis=-1), -1, 0)

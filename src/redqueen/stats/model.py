@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # who only names a metric needs no arrays
     from redqueen.stats.arrays import Counts, Floats
@@ -130,11 +130,11 @@ class Hold:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class MetricReading:
+class MetricReading(NamedTuple):
     """What is known of one metric. `estimate`, `low`, `high`: ratios (MEAN: differences); a bound may be inf or 0.
 
-    `log_e_harm` speaks against "no harm", `log_e_safe` against "harm of at least the margin".
+    `log_e_harm` speaks against "no harm", `log_e_safe` against "harm of at least the margin". A tuple, because a
+    hundred trials make thousands of them at a look, ten times as fast as frozen dataclasses.
     """
 
     metric: Metric

@@ -75,7 +75,7 @@ class _Row:
 
 def compile_plan(metrics: Sequence[Metric], strata: int = 1, rules: Rules | None = None) -> Plan:
     """Fix what will be judged. Raises ValueError for a metric that cannot be tested as declared."""
-    told = [_checked(metric) for metric in metrics]
+    told = [_checked(metric, strata) for metric in metrics]
     counts = [_Row(Kind.COUNT, _MISMATCH_EFFECT, _MISMATCH_EFFECT, 1.0, False)]
     pairs = [_Row(Kind.PROPORTION, _UNEQUAL_EFFECT, _UNEQUAL_EFFECT, 1.0, False)]
     means: list[_Row] = []
@@ -116,7 +116,7 @@ def compile_plan(metrics: Sequence[Metric], strata: int = 1, rules: Rules | None
     )
 
 
-def _checked(metric: Metric) -> _Row:
+def _checked(metric: Metric, strata: int) -> _Row:
     sign = 1.0 if metric.harm is Harm.MORE else -1.0
     try:
         margin, expected = (
@@ -132,6 +132,8 @@ def _checked(metric: Metric) -> _Row:
         raise ValueError(f"{metric.name}: margin and expected must lie within a factor 6 of no change")
     if not (metric.dispersion >= 1.0 and metric.weight >= 0.0):
         raise ValueError(f"{metric.name}: dispersion must be at least 1 and weight at least 0")
+    if not all(0 <= stratum < strata for stratum in metric.strata):
+        raise ValueError(f"{metric.name}: its strata must be among the trial's, 0 to {strata - 1}")
     return _Row(
         metric.kind, margin, expected, metric.dispersion, metric.harm is Harm.LESS, _tolerated(metric), _floors(metric)
     )

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from redqueen.stats.arrays import Counts, Floats, floats, log_sum_exp
-from redqueen.stats.special import log_factorial
+from redqueen.stats.special import log_inverse_factorials
 
 _WIDEST = 640
 """Widest support summed outside log space: half of it is the highest power of an odds ratio, 8 ** 320 < 1e289."""
-_AT_ONCE = 1 << 14
+_AT_ONCE = 1 << 15
 """Doubles made at once: what a core keeps near itself."""
 _BLOCK = 32
 """Rows of one matrix product: its order of additions follows from its shape alone."""
@@ -31,18 +31,21 @@ def log_likelihood(treated: Counts, controls: Counts, affected: Counts, total: C
     """
     low = np.maximum(total - controls, 0)
     width = np.minimum(treated, total) - low
-    grown = np.zeros((treated.size, log_odds.size))
-    narrowest = 0
-    for widest in _STEPS:
-        rows = np.flatnonzero((width > narrowest) & (width <= widest))
-        size = max(1, _AT_ONCE // (widest + 1))
-        powers = np.exp((np.arange(widest + 1.0) - widest // 2)[:, None] * log_odds)
-        for some in (rows[start : start + size] for start in range(0, rows.size, size)):
-            logs = _log_ways(treated[some], controls[some], total[some], low[some], widest)
-            ways = np.exp(logs - logs.max(axis=1, keepdims=True))
-            grown[some] = (affected - low - widest // 2)[some, None] * log_odds - np.log(_times(ways, powers))
-        narrowest = widest
-    for row in np.flatnonzero(width > _WIDEST):
+    order = np.argsort(width, kind="stable")
+    ends = np.searchsorted(width[order], (0, *_STEPS), side="right").tolist()
+    half, centre = _WIDEST // 2, np.zeros_like(width)
+    powers = np.exp(np.arange(-half, half + 1.0)[:, None] * log_odds)
+    sums = np.ones((width.size, log_odds.size))
+    for widest, first, last in zip(_STEPS, ends, ends[1:], strict=False):
+        own = powers[half - widest // 2 : half - widest // 2 + widest + 1]
+        size = max(_BLOCK, _AT_ONCE // (widest + 1))
+        for start in range(first, last, size):
+            some = order[start : min(start + size, last)]
+            centre[some] = widest // 2
+            sums[some] = _times(_log_ways(treated[some], controls[some], total[some], low[some], widest), own)
+    grown = (affected - low - centre)[:, None] * log_odds
+    grown -= np.log(sums, out=sums)
+    for row in order[ends[-1] :]:
         logs = _log_ways(treated[[row]], controls[[row]], total[[row]], low[[row]], int(width[row]))[0]
         tilted = logs + np.arange(float(logs.size)) * log_odds[:, None]
         grown[row] = (affected[row] - low[row]) * log_odds - log_sum_exp(tilted)
@@ -59,21 +62,22 @@ def score(treated: Counts, controls: Counts, affected: Counts, total: Counts) ->
     return floats(affected - expected), floats(variance)
 
 
-def _times(ways: Floats, powers: Floats) -> Floats:
-    """Return `ways @ powers` with bits that do not depend on how many rows there are: blocks of one shape only."""
-    rows = ways.shape[0]
-    padded = np.zeros((-(-rows // _BLOCK) * _BLOCK, ways.shape[1]))
-    padded[:rows] = ways
-    product = padded.reshape(-1, _BLOCK, ways.shape[1]) @ powers
+def _times(log_ways: Floats, powers: Floats) -> Floats:
+    """Return the ways, up to a constant of each row, times the powers. [N, W] and [W, G] to [N, G].
+
+    The bits do not depend on how many rows there are: only blocks of one shape are multiplied.
+    """
+    rows, wide = log_ways.shape
+    ways = np.zeros((-(-rows // _BLOCK) * _BLOCK, wide))
+    np.subtract(log_ways, log_ways.max(axis=1, keepdims=True), out=ways[:rows])
+    np.exp(ways[:rows], out=ways[:rows])
+    product = ways.reshape(-1, _BLOCK, wide) @ powers
     return product.reshape(-1, powers.shape[1])[:rows]
 
 
 def _log_ways(treated: Counts, controls: Counts, total: Counts, low: Counts, widest: int) -> Floats:
     """Return log C(treated, u) C(controls, total - u) up to a constant, u from `low`; -inf outside. [N, widest + 1]."""
-    u = low[:, None] + np.arange(widest + 1)
-    spared, others = treated[:, None] - u, total[:, None] - u
-    logs = log_factorial(u) + log_factorial(spared)
-    logs += log_factorial(others)
-    logs += log_factorial(controls[:, None] - others)
-    outside = (spared < 0) | (others < 0)
-    return np.where(outside, -np.inf, -logs)
+    logs = log_inverse_factorials(low, widest + 1, 1) + log_inverse_factorials(treated - low, widest + 1, -1)
+    logs += log_inverse_factorials(total - low, widest + 1, -1)
+    logs += log_inverse_factorials(controls - total + low, widest + 1, 1)
+    return logs

@@ -66,14 +66,16 @@ def likelihoods(plan: Plan, evidence: Evidence, rows: Counts | slice = _ALL) -> 
     many = evidence.totals[..., first:, :, 1].min(axis=-1) >= plan.rules.least_units
     known = evidence.scores[..., first:, :] * many[..., None]
     of_means = means.log_likelihood(known[..., 0], known[..., 1], plan.nodes[first:])
-    return np.concatenate([evidence.likelihood, of_means], axis=-2)[..., rows, :] / plan.divisor[rows, None]
+    logs: Floats = np.concatenate([evidence.likelihood, of_means], axis=-2)[..., rows, :]
+    return np.divide(logs, plan.divisor[rows, None], out=logs)
 
 
 def weighed(plan: Plan, evidence: Evidence) -> Evidence:
     """Return the state with its e-values; a peak of harm rises only while the measurement is sound."""
     logs = likelihoods(plan, evidence)
     peak = logs.max(axis=-1)
-    heights = np.exp(logs - peak[..., None])
+    heights = logs - peak[..., None]
+    heights = np.exp(heights, out=heights)
     rows = np.arange(plan.zero.size)
     with np.errstate(divide="ignore"):
         harm = peak + np.log((heights * plan.harm).sum(axis=-1)) - logs[..., rows, plan.zero]

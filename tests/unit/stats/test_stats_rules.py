@@ -155,6 +155,7 @@ def test_a_block_with_an_empty_arm_adds_nothing_to_a_mean() -> None:
         (Metric("errors", Kind.COUNT, Harm.MORE, 1.5, -1.0), "above 0"),
         (Metric("errors", Kind.PROPORTION, Harm.MORE, 1.5, 20.0), "factor 6"),
         (Metric("errors", Kind.PROPORTION, Harm.MORE, 1.5, 2.0, dispersion=0.5), "dispersion"),
+        (Metric("errors", Kind.PROPORTION, Harm.MORE, 1.5, 2.0, strata=(1,)), "among the trial's, 0 to 0"),
     ],
 )
 def test_a_metric_that_cannot_be_tested_as_declared_is_refused(metric: Metric, told: str) -> None:
