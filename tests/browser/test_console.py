@@ -25,7 +25,7 @@ from redqueen.trials.model import MetricPlan
 
 pytestmark = [pytest.mark.browser, pytest.mark.region, pytest.mark.timeout(400)]
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
-PARTS = ("services",)
+PARTS = ("services", "releases", "trials")
 PROGRAM = """
 import http.server, os
 class Handler(http.server.BaseHTTPRequestHandler):
