@@ -97,9 +97,7 @@ def _asn(path: Path) -> None:
     ids=["missing", "garbage", "empty", "folder", "large", "other"],
 )
 @pytest.mark.anyio
-async def test_what_is_no_database_of_countries_stops_up_with_its_reason(
-    tmp_path: Path, make: Any, why: str
-) -> None:
+async def test_what_is_no_database_of_countries_stops_up_with_its_reason(tmp_path: Path, make: Any, why: str) -> None:
     make(tmp_path / "c.mmdb")
     (tmp_path / "redqueen.toml").write_text('country_database = "c.mmdb"\n')
     with pytest.raises(InvalidInput) as refused:
