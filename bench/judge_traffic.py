@@ -7,14 +7,14 @@ delays), so no single viewer has to be made. Enter at `Traffic` and `watch`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special
 
 from redqueen.stats import judge, weighing
-from redqueen.stats.evidence import Evidence, begin
+from redqueen.stats.evidence import begin
 from redqueen.stats.model import TAIL_QUANTILES, Harm, Kind, Look, Metric
 from redqueen.stats.plan import Plan
 
@@ -62,7 +62,6 @@ class Watched:
     """[runs, K]: first look at which a metric's own E reaches 1/alpha."""
     safe: np.ndarray
     held_at_end: np.ndarray
-    state: Evidence
 
 
 def watch(plan: Plan, looks: Iterator[Look], runs: int) -> Watched:
@@ -80,7 +79,7 @@ def watch(plan: Plan, looks: Iterator[Look], runs: int) -> Watched:
         harm[np.isinf(harm) & (state.log_e_harm >= limit)] = minute
         safe[np.isinf(safe) & (state.log_e_safe >= limit)] = minute
         held = found.hold
-    return Watched(rolled_back, promoted, harm, safe, held, state)
+    return Watched(rolled_back, promoted, harm, safe, held)
 
 
 def traffic(plan: Plan, told: Traffic, runs: int, rng: np.random.Generator) -> Iterator[Look]:
@@ -106,6 +105,14 @@ def traffic(plan: Plan, told: Traffic, runs: int, rng: np.random.Generator) -> I
             reported=reported[:, :, None],
             bins={name: np.expand_dims(bins, 2) for name, bins in drawn.items() if name not in told.absent},
         )
+
+
+def by_event(metric: Metric, ratio: float, events: int, runs: int, rng: np.random.Generator) -> Iterator[Look]:
+    """Yield one event of a count a look, in the treatment `ratio` times as often as in the control."""
+    nobody = np.zeros((runs, 2, 1))
+    for _ in range(events):
+        treated = rng.random(runs) < ratio / (1.0 + ratio)
+        yield Look(1.0, 0.5, nobody, nobody, {metric.name: np.stack([treated, ~treated], axis=-1)[..., None]})
 
 
 def _day(look: int, phase: np.ndarray) -> np.ndarray:
@@ -170,8 +177,3 @@ def clustered(
             touched = rng.binomial(prone, 1 - np.exp(-1.5 * 0.6)) + rng.binomial(arrived - prone, 1 - np.exp(-0.0075))
             bins = np.stack([touched, arrived], axis=-1)
         yield Look(60.0, 0.5, arrived[:, :, None], arrived[:, :, None], {"trouble": np.expand_dims(bins, 2)})
-
-
-def share_of(hits: Sequence[bool] | np.ndarray) -> float:
-    """Return the share of runs."""
-    return float(np.mean(hits))

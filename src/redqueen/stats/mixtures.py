@@ -111,6 +111,7 @@ def _peak(likelihood: Floats, nodes: Floats) -> Floats:
     return np.clip(np.where(flat, x1, x1 - shift), x0, x2)
 
 
-def _at(values: Floats, places: Counts) -> Floats:
-    """Return the values at some places of the last axis, these first. [..., G], [..., 3] to [3, ...]."""
-    return np.moveaxis(np.take_along_axis(values, places, axis=-1), -1, 0)
+def _at(values: Floats, places: Counts) -> tuple[Floats, Floats, Floats]:
+    """Return the values at three places of the last axis. [..., G], [..., 3] to three of [...]."""
+    found = np.take_along_axis(values, places, axis=-1)
+    return found[..., 0], found[..., 1], found[..., 2]
