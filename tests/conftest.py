@@ -29,6 +29,7 @@ def films() -> Path:
     return FILMS
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, and those of the browser, which share a region."""
     for item in items:
