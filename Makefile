@@ -62,7 +62,7 @@ check: dev ## ruff, pyright strict, import-linter, web lint and types
 
 test: dev ## unit, contract, simulation, integration and browser tests
 	cd web && $(NPM) run --silent test
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 bench: dev ## run every benchmark and write bench/results (about 45 minutes; bench/README.md says what they need)
 	$(BIN)/python bench/start.py

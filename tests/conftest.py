@@ -1,4 +1,4 @@
-"""For every test: the event loop's kind, the folder of real films, and which tests stay in one process."""
+"""Fixtures for every test: the event loop's kind, and the folder of real films."""
 
 from __future__ import annotations
 
@@ -27,11 +27,3 @@ def films() -> Path:
     if not FILMS.is_dir():
         pytest.skip(f"no real films in {FILMS} (set REDQUEEN_TEST_FILMS)")
     return FILMS
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and those of the browser, which share a region."""
-    for item in items:
-        place = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group(place.parts[0] if place.parts[0] == "browser" else place.as_posix()))
