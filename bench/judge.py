@@ -145,7 +145,7 @@ def harmless(found: Findings) -> None:
 
 def a_day(found: Findings) -> None:
     """The same over 1,440 looks at 30 starts a minute and arm."""
-    watched = found.run(sim.twenty(tails=0), Traffic(rate=60.0, looks=1440), max(found.runs // 4, 100), 2)
+    watched = found.run(sim.twenty(tails=0), Traffic(rate=60.0, looks=1440), max(found.runs // 2, 100), 2)
     found.rate("20 harmless metrics, 1,440 looks: false alarm", np.isfinite(watched.rolled_back))
 
 
