@@ -8,7 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 from foreign_clients import KINDS, ForeignClient, Kind, Relay
-from registry_node import RegistryProcess, free_ports
+from registry_node import RegistryProcess
+
+from redqueen.testing.region import free_port
 
 NEIGHBOUR = "neighbour:1"
 
@@ -17,7 +19,7 @@ class Pair:
     """Two registries that are peers, each behind a relay."""
 
     def __init__(self, folder: Path) -> None:
-        one, other = free_ports(2)
+        one, other = free_port(), free_port()
         self.folder = folder
         self.registries = [RegistryProcess(one, [other], folder), RegistryProcess(other, [one], folder)]
         self.relays = [Relay(one), Relay(other)]

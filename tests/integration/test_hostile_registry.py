@@ -20,9 +20,9 @@ from guarded_registry import SECRET, GuardedRegistry
 from hostile_wire import send_raw, statuses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry_node import free_ports
 
 from redqueen.registry.rights import REGION, mint
+from redqueen.testing.region import free_port
 
 REGION_TOKEN, TEAM, OTHER = mint(SECRET, REGION), mint(SECRET, "team-a"), mint(SECRET, "team-b")
 
@@ -73,7 +73,7 @@ class Target:
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    process = GuardedRegistry(free_ports(1)[0], tmp_path_factory.mktemp("registry"))
+    process = GuardedRegistry(free_port(), tmp_path_factory.mktemp("registry"))
     try:
         process.start()
         target = Target(process)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from registry_node import RegistryProcess, free_ports
+from registry_node import RegistryProcess
 
 from redqueen.clock import SystemClock
 from redqueen.registry.client import Registrar
 from redqueen.registry.model import Instance, Status
+from redqueen.testing.region import free_port
 
 pytestmark = pytest.mark.anyio
 _MANY = 200
@@ -57,7 +58,7 @@ async def until(true: object, limit_s: float = 30.0) -> None:
 
 @contextlib.asynccontextmanager
 async def registry(folder: Path):
-    (port,) = free_ports(1)
+    port = free_port()
     process = RegistryProcess(port, [], folder)
     try:
         await anyio.to_thread.run_sync(process.start)

@@ -14,7 +14,7 @@ import anyio
 import httpx
 import msgspec
 import pytest
-from registry_node import RegistryProcess, free_ports
+from registry_node import RegistryProcess
 
 from redqueen.clock import SystemClock
 from redqueen.errors import Unavailable
@@ -26,6 +26,7 @@ from redqueen.registry.drivers import http
 from redqueen.registry.ledger import Ledger
 from redqueen.registry.messages import SyncRequest, encode
 from redqueen.registry.model import Instance, InstanceSet, Moment, Status
+from redqueen.testing.region import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +65,7 @@ def node(name: str, port: int = 0) -> Instance:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[RegistryProcess, RegistryProcess]]:
-    one, other = free_ports(2)
+    one, other = free_port(), free_port()
     first, second = RegistryProcess(one, [other], tmp_path), RegistryProcess(other, [one], tmp_path)
     try:
         first.launch()
@@ -226,7 +227,7 @@ async def test_a_silent_instance_is_gone_within_its_lease_and_a_reported_one_at_
 
 
 async def test_a_snapshot_serves_reads_after_a_restart_before_any_heartbeat(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     registry = RegistryProcess(port, [], tmp_path)
     try:
         await begin(registry)
@@ -241,7 +242,7 @@ async def test_a_snapshot_serves_reads_after_a_restart_before_any_heartbeat(tmp_
 
 
 async def test_sigterm_ends_a_registry_quickly_though_streams_are_open(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     registry = RegistryProcess(port, [], tmp_path)
     try:
         await begin(registry)

@@ -8,14 +8,15 @@ with `redqueen down` whatever happened, then checked process by process. Refuses
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from redqueen.cli.client import ApiClient, read_credentials
 from redqueen.cli.titles import matching
 from redqueen.cli.upload import Memory, Sender, examine
 from redqueen.errors import NotFound, RedQueenError
+from redqueen.fleet import addresses
 from redqueen.studio.samples import SAMPLES
 
 _REDQUEEN = [sys.executable, "-c", "from redqueen.cli.main import main; main()"]
@@ -156,11 +158,19 @@ def clear_samples(api: ApiClient, *, timeout_s: float = 240.0) -> int:
     return len(removed)
 
 
+# Browsers refuse to speak to 10080.
+_PORTS = range(10_100, 20_000)
+_ports = itertools.islice(itertools.cycle(_PORTS), zlib.crc32(str(os.getpid()).encode()) % len(_PORTS), None)
+
+
 def free_port() -> int:
-    """Find a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a loopback port that is free now, another one at each call.
+
+    They lie below those of a region's nodes and below the kernel's ephemeral range: between this call and the
+    moment when somebody listens there, no connection and no listener that asked for any port can take it. Each
+    process begins elsewhere.
+    """
+    return next(port for port in _ports if addresses.is_free("127.0.0.1", port))
 
 
 @contextmanager
