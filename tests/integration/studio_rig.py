@@ -99,14 +99,16 @@ class Rig:
         shutil.copy(film, source)
         await self.studio.submit("t1", "sources/t1/film", subtitles)
 
-    async def until_over(self, workers: int = 2, limit_s: float = 250) -> None:
-        """Work until the title is complete or failed."""
+    async def until_over(self, *and_told: str, workers: int = 2, limit_s: float = 250) -> None:
+        """Work until the title is complete or failed, and these events have come."""
         stop = anyio.Event()
         with anyio.fail_after(limit_s):
             async with anyio.create_task_group() as group:
                 for number in range(workers):
                     group.start_soon(work, self.studio, f"w{number}", stop)
                 await self.diary.over.wait()
+                while self.diary.failure is None and not set(and_told) <= set(self.diary.events):
+                    await anyio.sleep(0.02)
                 stop.set()
 
     async def close(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import m3u8
 import pytest
 from studio_rig import Rig, clip, even, ffmpeg, frames
 
+from redqueen.errors import Unavailable
+from redqueen.studio import posters, texts
 from redqueen.studio.model import SubtitleTrack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -25,7 +28,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 def _prove(rig: Rig) -> None:
     facts = rig.diary.facts
     assert facts is not None
-    assert rig.diary.events.index("playable") < rig.diary.events.index("complete")
     final = m3u8.load(str(rig.media / "master.m3u8"))
     lists = [rig.media / str(variant.uri) for variant in final.playlists] + list(rig.media.glob("instant/*/video.m3u8"))
     for playlist in lists:
@@ -59,8 +61,9 @@ async def test_every_real_film_becomes_a_complete_title_without_a_gap(
     films: Path, tmp_path: Path, rig: Rig, name: str, seconds: float
 ) -> None:
     await rig.take(clip(films / name, seconds, tmp_path))
-    await rig.until_over()
+    await rig.until_over("poster")
     assert rig.diary.failure is None
+    assert rig.diary.events.index("playable") < rig.diary.events.index("complete")
     _prove(rig)
 
 
@@ -88,9 +91,34 @@ async def test_odd_films_become_titles_too(
 ) -> None:
     ffmpeg("-f", "lavfi", "-i", picture, *_TONE, *rest, tmp_path / name)
     await rig.take(tmp_path / name)
-    await rig.until_over()
+    await rig.until_over("poster")
     assert rig.diary.failure is None
     _prove(rig)
+
+
+async def test_a_poster_and_texts_that_are_late_come_after_the_title_is_complete(
+    tmp_path: Path, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(make: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def made(*arguments: Any) -> Any:
+            if not rig.diary.over.is_set():
+                raise Unavailable("test.busy", "Not now", hint="Try again")
+            return await make(*arguments)
+
+        return made
+
+    monkeypatch.setattr(texts, "extract", late(texts.extract))
+    monkeypatch.setattr(posters, "make_poster", late(posters.make_poster))
+    film = tmp_path / "film.mkv"
+    (tmp_path / "inside.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nInside\n")
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=s=160x90:r=24:d=1", "-i", tmp_path / "inside.srt"),
+        *("-c:v", "libx264", "-c:s", "srt", "-metadata:s:s:0", "language=fre", film),
+    )
+    await rig.take(film)
+    await rig.until_over("subtitled fr", "poster", limit_s=60)
+    assert rig.diary.events.index("complete") < rig.diary.events.index("subtitled fr")
+    assert 'LANGUAGE="fr"' in (rig.media / "master.m3u8").read_text()
 
 
 async def test_subtitles_are_offered_whenever_they_come(tmp_path: Path, rig: Rig) -> None:
@@ -103,12 +131,11 @@ async def test_subtitles_are_offered_whenever_they_come(tmp_path: Path, rig: Rig
     )
     await rig.objects.put("subtitles/t1/en.srt", text.format("<script>x</script>Early").encode())
     await rig.take(film, [SubtitleTrack("en", "English", "subtitles/t1/en.srt")])
-    await rig.until_over()
+    await rig.until_over("subtitled fr")
     await rig.studio.add_subtitles("t1", "de", "Deutsch", text.format("Spät").encode())
     master = (rig.media / "master.m3u8").read_text()
     offered = {media.language: media.uri for media in m3u8.loads(master).media if media.type == "SUBTITLES"}
     assert set(offered) == {"en", "de", "fr"}
-    assert "subtitled fr" in rig.diary.events, "what was inside the film is known to the catalogue"
     for lang, said in (("en", "Early"), ("de", "Spät"), ("fr", "Inside")):
         body = (rig.media / "subtitles" / f"{lang}.vtt").read_text()
         assert said in body

@@ -75,6 +75,11 @@ def tasks(title_id: str, plan: Plan) -> list[tuple[Task, int]]:
     return sorted(ordered, key=lambda pair: pair[1])
 
 
+def extras(title_id: str, plan: Plan) -> list[tuple[Task, int]]:
+    """List the jobs of `tasks` for which a complete title need not wait: its poster and the texts inside the film."""
+    return [pair for pair in tasks(title_id, plan) if pair[0].kind in (Kind.POSTER, Kind.TEXT)]
+
+
 def _priority(rung: int, index: int) -> int:
     if rung == 0:
         return 10 + 2 * index if index < _HEAD else 100 + index

@@ -148,9 +148,11 @@ class Studio:
         title = await self._ledger.title(task.title_id)
         if title is None or title.state == "failed":
             return
-        if title.state == "complete":
-            if task.kind is Kind.PACKAGE and title.plan is not None:
+        if title.state == "complete" and title.plan is not None:
+            if task.kind is Kind.PACKAGE:
                 await self._complete(title.title_id, title.plan)  # its worker died between the two
+            elif task.kind in (Kind.POSTER, Kind.TEXT):
+                await self._make(task, title, title.plan, bench)
             return
         if task.kind is Kind.PROBE:
             await self._probe(title, bench)
@@ -223,7 +225,11 @@ class Studio:
         await self._sink.complete(title_id, keys.MASTER, keys.MANIFEST)
         await self._objects.delete_all(keys.work_folder(title_id))
         await self._ledger.close(title_id)
+        extras = plan.extras(title_id, made)
+        late = [(task, rank) for task, rank in extras if await self.jobs.outcome(QUEUE, task.job_id) is None]
         await self.jobs.forget(QUEUE, f"{title_id}/")
+        for task, rank in late:
+            await self._enqueue(task, rank)
         title = await self._ledger.title(title_id)
         if title is not None:
             self.emit(TitleComplete(title_id, round(self.clock.now() - title.submitted_at, 3)))
