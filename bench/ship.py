@@ -112,10 +112,15 @@ def _all(region: Region, attendance: Attendance, scratch: Path, options: argpars
         if first.returncode:
             raise SystemExit(f"the first release failed: {first.stdout[-400:]} {first.stderr[-400:]}")
     audience = Audience(credentials.address.rstrip("/"), (title,), attendance, headers=headers, seed=options.seed)
-    with attending(audience) as tally, ThreadPoolExecutor(len(DOORS)) as makers:
-        time.sleep(SETTLE_S)
-        work = [makers.submit(_again_and_again, region, door, scratch, tally, options) for door in DOORS]
-        return [shipped for one in work for shipped in one.result()]
+    makers = ThreadPoolExecutor(len(DOORS))
+    try:
+        with attending(audience) as tally:
+            time.sleep(SETTLE_S)
+            work = [makers.submit(_again_and_again, region, door, scratch, tally, options) for door in DOORS]
+            return [shipped for one in work for shipped in one.result()]
+    finally:
+        # Who is stopped waits for nobody: the ships end with their region.
+        makers.shutdown(wait=False, cancel_futures=True)
 
 
 def _again_and_again(
