@@ -60,9 +60,11 @@ check: dev ## ruff, pyright strict, import-linter, web lint and types
 	cd web && $(NPM) run --silent lint
 	cd web && $(NPM) run --silent check
 
+# What starts regions measures time: it has the machine to itself.
 test: dev ## unit, contract, simulation, integration and browser tests
 	cd web && $(NPM) run --silent test
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/simulation $(ARGS)
+	$(BIN)/pytest tests/integration tests/browser $(ARGS)
 
 bench: dev ## run every benchmark and write bench/results (about 45 minutes; bench/README.md says what they need)
 	$(BIN)/python bench/start.py

@@ -161,7 +161,8 @@ def test_what_could_not_be_told_is_told_by_the_next_page(owner: Page, region: Re
     watch(owner, region, title, beyond_s=3.0)
     grant = wire.grants[0]
     assert owner.evaluate(LEFT) == [f"redqueen.told.{grant['session']}"]
-    assert wire.failures > 0 and not owner.get_by_test_id("player-error").is_visible()
+    until(owner, lambda: wire.failures > 0, "an event could not be delivered")
+    assert not owner.get_by_test_id("player-error").is_visible()
     owner.unroute(f"**{EVENTS}")
     owner.goto(owner.url.partition("/watch")[0])
     until(owner, lambda: owner.evaluate(LEFT) == [], "the next page has delivered it")

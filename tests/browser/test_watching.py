@@ -20,7 +20,7 @@ def clock(page: Page) -> float:
     return float(page.evaluate(CLOCK))
 
 
-def until_plays(page: Page, beyond_s: float, within_s: float = 30) -> None:
+def until_plays(page: Page, beyond_s: float, within_s: float = 60) -> None:
     """Wait until the video's clock is past `beyond_s`."""
     deadline = time.monotonic() + within_s
     while clock(page) <= beyond_s:
@@ -97,7 +97,7 @@ def test_a_film_is_published_watched_while_it_encodes_and_resumed(owner: Page, r
 
 def wait_until_saved(region: Region, title_id: str, position_s: float) -> None:
     """Wait until the region knows the exact second."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     with region.api() as api:
         while abs(api.get(f"/titles/{title_id}/playback")["position_s"] - position_s) > 0.5:
             assert time.monotonic() < deadline, "the position was not saved"
@@ -116,7 +116,7 @@ def test_the_clock_goes_on_while_api_gateway_and_envoy_are_killed(owner: Page, r
         killed = region.run("node", "kill", victim.id)
         assert killed.returncode == 0, killed.stderr
         before = clock(owner)
-        until_plays(owner, before + 2, within_s=10)
+        until_plays(owner, before + 2, within_s=30)
     assert not owner.get_by_test_id("player-error").is_visible()
 
 
