@@ -38,6 +38,7 @@ DOOR = Path(__file__).resolve().parent / "shipped" / "door.py"
 HARMLESS = "none"
 VERDICT_S = 2400.0
 SETTLE_S = 5.0
+APART_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,9 @@ def _all(region: Region, attendance: Attendance, scratch: Path, options: argpars
 def _again_and_again(
     region: Region, door: Door, scratch: Path, tally: Tally, options: argparse.Namespace
 ) -> list[Shipped]:
-    """Be the maker of one service."""
+    """Be the maker of one service; each begins a little later than the one before."""
     done: list[Shipped] = []
+    time.sleep(door.place * APART_S)
     until = time.monotonic() + options.minutes * 60.0
     while len(done) < options.times and (time.monotonic() < until or not done):
         folder = _folder(scratch, door, door.fault, options)
