@@ -51,10 +51,8 @@ async def test_a_failed_segment_is_asked_for_again_and_nothing_stalls(trouble: s
 
     async with serving(Origin(trouble=spoiled)) as origin:
         report = await watch(origin.url, retry=QUICK if trouble == HANG else SURE, speed=3.0)
-    assert report.ended and report.retries >= 2
-    assert [setback.kind for setback in report.setbacks][:2] == [kind] * 2
-    # A machine that stands still for a moment looks like a server that hangs.
-    assert trouble == HANG or (report.stalls == () and report.retries == 2)
+    assert report.ended and report.stalls == () and report.retries == 2
+    assert [setback.kind for setback in report.setbacks] == [kind] * 2
 
 
 async def test_a_reset_of_a_kept_connection_is_silent_and_of_a_fresh_one_is_a_retry() -> None:
@@ -92,9 +90,9 @@ async def test_a_crowd_comes_staggered_comes_back_and_is_summed_up() -> None:
         gathering = Gathering(duration_s=3.0, stagger_s=0.5, session_s=1.2)
         report = await crowd([origin.url], 20, gathering=gathering)
         spent = time.process_time() - spent
-    assert report.failed == 0 and report.viewers == 20
-    assert 20 < report.sessions <= 60 and report.starts >= 20
-    assert 0 < report.play_delay_median_s <= report.play_delay_p95_s <= report.play_delay_max_s < 5
+    assert report.failed == 0 and report.stalls == 0 and report.viewers == 20
+    assert 40 <= report.sessions <= 60 and report.starts >= 40
+    assert 0 < report.play_delay_median_s <= report.play_delay_p95_s <= report.play_delay_max_s < 1
     assert spent < 2.5, "viewers and server together must leave the machine to others"
 
 
