@@ -30,6 +30,7 @@ from redqueen.errors import (
     Unavailable,
 )
 from redqueen.fleet.datadir import default_data_dir
+from redqueen.lean import trust
 
 _Answer = TypeVar("_Answer")
 _Verb = TypeVar("_Verb", bound=Callable[..., Any])
@@ -115,6 +116,7 @@ class ApiClient:
             headers={"authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(timeout_s, connect=3.0),
             trust_env=False,
+            verify=trust(self.address),
             transport=transport,
         )
 

@@ -35,6 +35,7 @@ from redqueen.fleet.drivers.local import LocalProcesses, node_argv
 from redqueen.fleet.opening import Opening, Planner, opened
 from redqueen.fleet.ports import SupervisorPorts
 from redqueen.fleet.service import Supervisor
+from redqueen.lean import trust
 
 _LOOK_S = 0.1
 SLOW_S = 30.0
@@ -150,7 +151,7 @@ def _greet(opening: Opening, running: Running) -> None:
 
 async def until_serving(public_url: str) -> None:
     """Return when the region's public address answers its health check."""
-    async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=trust(public_url), timeout=2.0) as client:
         while True:
             try:
                 if (await client.get(f"{public_url}{PREFIX}/health")).status_code == 200:

@@ -19,6 +19,7 @@ from redqueen.gateway.compiler import CLUSTERS, LISTENERS, ROUTES
 from redqueen.gateway.counting import PATTERN
 from redqueen.gateway.listeners import STAT_PREFIX
 from redqueen.gateway.transport import SECRET, SECRETS
+from redqueen.lean import trust
 
 _FILTER = "(version_text|update_rejected|update_failure)$"
 _ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
@@ -138,4 +139,4 @@ class EnvoyAdmin:
 
 def admin_client() -> httpx.AsyncClient:
     """Make the client for Envoy's admin: loopback only, no proxy of the environment, 1 s."""
-    return httpx.AsyncClient(timeout=1.0, trust_env=False)
+    return httpx.AsyncClient(timeout=1.0, trust_env=False, verify=trust())

@@ -20,6 +20,7 @@ import msgspec
 
 from redqueen.clock import Clock, SystemClock
 from redqueen.events import Emit, discard
+from redqueen.lean import trust
 from redqueen.registry import documents, following
 from redqueen.registry.following import Belief
 from redqueen.registry.happenings import RegistriesLost, RegistryFollowed
@@ -42,7 +43,7 @@ _FAILURES = (httpx.HTTPError, OSError, TimeoutError)
 def _connect(token: str) -> httpx.AsyncClient:
     headers = {"authorization": f"Bearer {token}"} if token else {}
     limit = httpx.Timeout(_SILENCE_S, connect=_ASK_LIMIT_S)
-    return httpx.AsyncClient(timeout=limit, trust_env=False, headers=headers)
+    return httpx.AsyncClient(timeout=limit, trust_env=False, verify=trust(), headers=headers)
 
 
 class Registrar:

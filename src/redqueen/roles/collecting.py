@@ -20,6 +20,7 @@ import msgspec
 
 from redqueen.clock import Clock
 from redqueen.events import Emit, discard
+from redqueen.lean import trust
 from redqueen.registry.client import watch
 from redqueen.registry.model import Instance, Status
 from redqueen.roles.gateway_figures import UNTIL_HEADER
@@ -89,7 +90,9 @@ class NodeSources:
         """Follow the registries, for ever."""
         limits = httpx.Limits(max_connections=2 * MOST_AT_ONCE, max_keepalive_connections=2 * MOST_AT_ONCE)
         headers = {"authorization": f"Bearer {self._token}"}
-        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False, headers=headers, limits=limits) as self._client:
+        async with httpx.AsyncClient(
+            timeout=ANSWER_S, trust_env=False, verify=trust(), headers=headers, limits=limits
+        ) as self._client:
             async with contextlib.aclosing(
                 watch(self._urls, clock=self._clock, emit=self._emit, token=self._token)
             ) as sets:

@@ -25,6 +25,7 @@ from redqueen.fleet.health import Health, Patience, Standing, judged
 from redqueen.fleet.limits import Allowance, exceeded
 from redqueen.fleet.model import Program
 from redqueen.fleet.nodefiles import mark_ready, unmark_ready, write_note
+from redqueen.lean import trust
 from redqueen.processes import ProcessId
 from redqueen.registry.client import Registrar
 from redqueen.registry.model import Status
@@ -202,7 +203,7 @@ class Companion:
     async def _probe(self, child: ProcessId) -> None:
         patience = Patience(start_s=self._program.start_s)
         began = self._node.clock.monotonic()
-        async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False, verify=trust()) as client:
             while self._standing.health is not Health.GIVEN_UP:
                 answer = await self._answer(client)
                 age_s = self._node.clock.monotonic() - began

@@ -10,6 +10,7 @@ import msgspec
 
 from redqueen.clock import Clock
 from redqueen.events import Emit
+from redqueen.lean import trust
 from redqueen.registry.conversation import PACE_S, Conversation
 from redqueen.registry.happenings import PeerLost, PeerReached
 from redqueen.registry.ledger import Ledger
@@ -38,7 +39,9 @@ class Peer:
         """Keep the peer informed, and ask it, until cancelled."""
         talk = self._conversation
         limits = httpx.Limits(max_connections=2)
-        async with httpx.AsyncClient(timeout=_LIMIT_S, trust_env=False, limits=limits, headers=self._headers) as client:
+        async with httpx.AsyncClient(
+            timeout=_LIMIT_S, trust_env=False, verify=trust(self.url), limits=limits, headers=self._headers
+        ) as client:
             while True:
                 request = talk.next(self._moment())
                 if request is not None:
