@@ -23,7 +23,8 @@ class Releases(msgspec.Struct, frozen=True):
 
 
 @click.command(
-    epilog="Exit codes: 0; with --follow 0 promoted, 10 rolled back, 11 inconclusive, 12 stopped, 13 failed."
+    epilog="Exit codes: 0; 4 nothing was shipped of SERVICE; with --follow 0 promoted, 10 rolled back, "
+    "11 inconclusive, 12 stopped, 13 failed."
 )
 @click.argument("service", metavar="[SERVICE]", default="")
 @click.option("--follow", "following", is_flag=True, help="Follow the newest release of SERVICE to its verdict.")
@@ -40,6 +41,8 @@ def releases(service: str, following: bool, limit: int, as_json: bool, data_dir:
     """
     with ApiClient.local(data_dir) as api:
         found = api.read("/releases", Releases, {"service": service, "limit": 1 if following else limit}).releases
+        if service and not found:
+            raise NotFound("release.none", f"Nothing was shipped of {service} yet", hint="Ship it: redqueen ship DIR")
         if following:
             click.get_current_context().exit(_followed(api, service, found, as_json=as_json))
     if as_json:
@@ -54,8 +57,6 @@ def releases(service: str, following: bool, limit: int, as_json: bool, data_dir:
 def _followed(api: ApiClient, service: str, found: tuple[ReleaseNow, ...], *, as_json: bool) -> int:
     if not service:
         raise InvalidInput("cli.usage", "--follow needs a SERVICE", hint="See: redqueen releases")
-    if not found:
-        raise NotFound("release.none", f"Nothing was shipped of {service} yet", hint="Ship it: redqueen ship DIR")
     tell(found[0], as_json=as_json)
     return follow(api, found[0], as_json=as_json)
 
