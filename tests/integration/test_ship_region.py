@@ -52,7 +52,8 @@ def test_a_liked_version_is_promoted_without_a_lost_request_while_a_leader_dies_
         until(lambda: crowd.statuses[200] > 20)
         crowd.statuses.clear()
         began = time.monotonic()
-        ship(region, maker(folders / "liked", "liked", count=1))
+        # A verdict after some thousand requests: how sure it must be is other tests' matter.
+        ship(region, maker(folders / "liked", "liked", count=1, alpha=0.4))
         until(lambda: "r2" in crowd.versions)
         print(f"from ship to the first viewer on the canary: {crowd.first_seen['r2'] - began:.2f} s")  # noqa: T201 - a figure
         with region.api() as api:
