@@ -47,6 +47,7 @@ def fault_of(fault: str, viewer: str, agent: str, at_s: float, luck: random.Rand
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer the requests of one connection."""
     fault, luck = os.environ.get("FAULT", "none"), random.Random()  # noqa: S311 - luck, not a secret
+    version = os.environ.get("REDQUEEN_VERSION", "")
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -59,8 +60,8 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 felt = fault_of(fault, viewer, headers.get("user-agent", ""), time.time(), luck)
             await asyncio.sleep(felt.delay_s)
             reason = "OK" if felt.status == 200 else "Broken"
-            timing = f"server-timing: fault;dur={felt.delay_s * 1000:.3f}"
-            writer.write(f"HTTP/1.1 {felt.status} {reason}\r\n{timing}\r\ncontent-length: 2\r\n\r\nok".encode())
+            told = f"server-timing: fault;dur={felt.delay_s * 1000:.3f}\r\nx-version: {version}"
+            writer.write(f"HTTP/1.1 {felt.status} {reason}\r\n{told}\r\ncontent-length: 2\r\n\r\nok".encode())
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
         pass
