@@ -173,8 +173,8 @@ class Crowd:
     versions: Counter[str] = field(default_factory=Counter[str])
     torn: list[str] = field(default_factory=list[str])
     """What went wrong without an answer: always a lost request."""
-    moved: int = 0
-    """Viewers who were answered by two versions."""
+    sent_back: int = 0
+    """Viewers who met a canary and then the version before it."""
     first_seen: dict[str, float] = field(default_factory=dict[str, float])
     version_of: Callable[[bytes], str] = lambda text: str(json.loads(text)["version"])
     """Which version gave an answer."""
@@ -206,7 +206,7 @@ class Crowd:
     def _view(self, connection: http.client.HTTPConnection) -> None:
         """Be one viewer."""
         cookies: dict[str, str] = {}
-        seen: set[str] = set()
+        canaries: set[str] = set()
         for _ in range(self.requests_each):
             try:
                 headers = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
@@ -225,7 +225,10 @@ class Crowd:
                 version = self.version_of(text)
                 self.versions[version] += 1
                 self.first_seen.setdefault(version, time.monotonic())
-                seen.add(version)
+                if "-canary-" in json.loads(text).get("node", ""):
+                    canaries.add(version)
+                elif canaries and version not in canaries:
+                    self.sent_back += 1
+                    canaries.clear()
             if self._ended.wait(self.pause_s * random.uniform(0.5, 1.5)):  # noqa: S311
                 return
-        self.moved += len(seen) > 1

@@ -62,6 +62,7 @@ def test_a_liked_version_is_promoted_without_a_lost_request_while_a_leader_dies_
         found = until_phase(region, "liked", "r2", "promoted", "failed", "rolled back", "inconclusive", "stopped")
         assert found["phase"] == "promoted", found
         assert crowd.bad == []
+        assert crowd.sent_back == 0, "who met the new version keeps it while it takes the service's place"
         crowd.versions.clear()
         until(lambda: crowd.versions["r2"] > 50)
         assert set(crowd.versions) == {"r2"}

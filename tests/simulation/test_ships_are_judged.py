@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -48,14 +48,18 @@ class World(fleet.World):
 def tell(world: World, trial_id: str) -> None:
     """Let the releases see how a trial is."""
     life = world.judged[trial_id].life
-    world.trials[trial_id] = fleet.TrialSeen(life.status, life.because, armed=not life.status.ended)
+    armed = not life.status.ended or life.status is Status.PROMOTED
+    world.trials[trial_id] = fleet.TrialSeen(life.status, life.because, armed=armed)
     if life.status.ended:
         world.ended.setdefault(trial_id, world.now)
 
 
 def ended(world: World, trial_id: str, status: Status, because: str) -> None:
     """End a trial as a release asks for it."""
-    one = world.judged.get(trial_id)
+    one, seen = world.judged.get(trial_id), world.trials.get(trial_id)
+    if seen is not None and seen.status is Status.PROMOTED and seen.armed:
+        world.trials[trial_id] = replace(seen, armed=False)
+        world.ended[trial_id] = world.now
     if one is not None and not one.life.status.ended:
         event = Problem(because, "canary") if status is Status.ROLLED_BACK else Stop("redqueen", because)
         one.log.append((world.now, None, 0.0, event))

@@ -93,7 +93,7 @@ class ReportTrial:
 
 @dataclass(frozen=True, slots=True)
 class StopTrial:
-    """End a trial that is not over yet and disarm it."""
+    """End a trial if it is not over yet, and disarm it: its viewers have no arm any more."""
 
     trial: str
     because: str

@@ -1,8 +1,9 @@
 """What a release in a certain phase still has to ask of the world, whoever leads and whatever was lost.
 
-Groups leave only when gateways have had the time to let go of them. The way back is: all requests
-to the warm group at once (pinned), the old file declared, its nodes up, the pin lifted. A release
-touches its service only while the service runs what this release made of it. Pure. Enter at `duties`.
+Groups leave only when gateways have had the time to let go of them. A promoted release's canary keeps
+its viewers until the service's own nodes are replaced. The way back is: all requests to the warm group
+at once (pinned), the old file declared, its nodes up, the pin lifted. A release touches its service
+only while the service runs what this release made of it. Pure. Enter at `duties`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from redqueen.delivery.acting import (
 )
 from redqueen.delivery.groups import group_count, trial_of, unrouted
 from redqueen.delivery.model import Part, Phase, Release, State
+from redqueen.trials.model import Status
 
 LET_GO_S = 3.0
 """Gateways read their arms and pins once a second; after this nobody sends anything to a group."""
@@ -112,11 +114,21 @@ def _promoting(release: Release, state: State, seen: Observation, now: float) ->
         yield _group(release, state, Part.WARM, seen)
     if service.build == state.previous and warm is not None and warm.up:
         yield DeclareService(release.service, release.build)
-    if service.build == release.build and service.up and not flags_put(release, seen):
-        yield PutFlags(release.manifest.flags)
+    if service.build == release.build and service.up:
+        if flags_put(release, seen):
+            yield from _let_go(release, seen)
+        else:
+            yield PutFlags(release.manifest.flags)
+
+
+def _let_go(release: Release, seen: Observation) -> Iterator[Command]:
+    """Let the canary's viewers go to the service: it is what they had before, or may be."""
+    if seen.trial is not None and seen.trial.status is Status.PROMOTED and seen.trial.armed:
+        yield StopTrial(release.trial, seen.trial.because)
 
 
 def _warm(release: Release, state: State, seen: Observation, now: float) -> Iterator[Command]:
+    yield from _let_go(release, seen)
     if seen.pinned == release.group(Part.WARM):
         yield Unpin(release.service)
     gone = (Part.WARM,) if now >= state.warm_until_s else ()
@@ -128,6 +140,7 @@ def _leaving(release: Release, state: State, seen: Observation, now: float) -> I
     if trial is not None and not trial.status.ended:
         sick = state.phase is Phase.FAILED and now < state.since_s + 2 * LET_GO_S
         yield (ReportTrial if sick else StopTrial)(release.trial, state.because)
+    yield from _let_go(release, seen)
     yield from _way_back(release, state, seen)
     # The old version stays until the service is whole again, however many commands are lost.
     kept = () if restored(release, state, seen) else (Part.WARM,)

@@ -30,8 +30,11 @@ class ArmedRows:
         self._rows = {row.clustering: row for row in rows}
         return tuple(armed_in(row) for row in rows)
 
-    async def make(self, wanted: Mapping[str, Armed]) -> bool:
-        """Make the rows be `wanted`; False where somebody else wrote one since it was read (look again then)."""
+    async def make(self, wanted: Mapping[str, Armed], now_s: float) -> bool:
+        """Make the rows be `wanted`; False where somebody else wrote one since it was read (look again then).
+
+        What was promoted stays until it is disarmed, or its time is over.
+        """
         done = True
         for trial, armed in wanted.items():
             value, row = msgspec.json.encode(armed), self._rows.get(trial)
@@ -40,6 +43,8 @@ class ArmedRows:
                 written = await self._records.put(ARMED, Put(trial, value, when=when))
                 done = done and written is not None
         for trial in self._rows.keys() - wanted.keys():
+            if armed_in(self._rows[trial]).stays_until_s > now_s:
+                continue
             done = await self._records.delete(ARMED, Delete(trial, when=self._rows[trial].version)) and done
         return done
 

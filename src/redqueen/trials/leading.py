@@ -10,7 +10,7 @@ more calls a second than that. Refuses nothing. Enter at `Leading.turn`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -33,7 +33,7 @@ from redqueen.trials.learning import Learning
 from redqueen.trials.ledger import Begun, Entry, Head, Judged, Ledger, Passed, Reported, Taught
 from redqueen.trials.life import Renew
 from redqueen.trials.measures import Measures
-from redqueen.trials.model import Status, Trial
+from redqueen.trials.model import Status, Subject, Trial
 from redqueen.trials.permanent import permanent
 from redqueen.trials.ports import Sources
 from redqueen.trials.records import TRACED, Trace, packed_look, traced
@@ -41,6 +41,8 @@ from redqueen.trials.stretches import Window
 from redqueen.trials.taking import Data, fixed
 
 ASKED_EACH_S: Final = 250
+STAYS_S: Final = 900.0
+"""So long a promoted release's viewers keep their arms at most, if nobody says that its service runs it now."""
 NOTHING: Final = Measures((), (), 0.05)
 """The measures of a trial that never began."""
 _MOST_LOOKS: Final = 4
@@ -233,15 +235,21 @@ class Leading:
             self._known[head.trial.id] = known
         return known
 
-    async def _arm(self, heads: Iterable[Head]) -> None:
+    async def _arm(self, heads: Collection[Head]) -> None:
         """Make what nodes assign by equal to what the trials say."""
+        now_s = self._clock.now()
         wanted = {
             head.trial.id: arming.armed(head.trial, now.share, head.place, now.dropped, turn=now.turn)
             for head in heads
-            if head.life.running
+            if head.life.running or _takes_over(head)
             for now in head.life.stretches[-1:]
         }
-        await self._rows.make(wanted)
+        for head in heads:
+            if _takes_over(head):
+                # Who met the new version is not sent back to the old one while it takes the service's place.
+                kept = wanted[head.trial.id]
+                wanted[head.trial.id] = msgspec.structs.replace(kept, stays_until_s=now_s + STAYS_S)
+        await self._rows.make(wanted, now_s)
 
     async def _collected(self, heads: Iterable[Head]) -> Data:
         """Ask all nodes for the seconds that are mature and that some trial, or the history, has not seen."""
@@ -314,6 +322,11 @@ class Leading:
 def _next(taken: Taken[SessionRow] | Taken[FigureBin] | None, wanted: int) -> int:
     """Return the second to ask for next: after those that are here, if all that is wanted before them is here too."""
     return taken.until if taken is not None and taken.since <= wanted <= taken.until else wanted
+
+
+def _takes_over(head: Head) -> bool:
+    """Tell whether a release was just promoted: its service's nodes are to be replaced."""
+    return head.trial.subject is Subject.RELEASE and head.life.status is Status.PROMOTED
 
 
 def _as_planned(trial: Trial) -> Trial:

@@ -91,6 +91,8 @@ class Armed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     layer_first: int = 0
     layer_last: int = BUCKETS
     audience: Audience = Audience()
+    stays_until_s: float = 0.0
+    """Epoch seconds: it was promoted, and its viewers keep their arms while its service's nodes are replaced; 0: no."""
 
 
 class MetricPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

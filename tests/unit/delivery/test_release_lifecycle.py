@@ -123,6 +123,34 @@ def test_the_way_of_a_good_release() -> None:
     ]
 
 
+def test_who_met_a_promoted_version_keeps_it_until_the_service_runs_it() -> None:
+    life = trying()
+    build, over = life.record.release.build, TrialSeen(Status.PROMOTED, "good", armed=True)
+    assert life.sees(replace(TRIED, trial=over)) == (acting.StartGroup("shop--r2-warm", unrouted(TODAY), 2),)
+    both = {**TRIED.groups, Part.WARM: up()}
+    assert life.sees(Observation(up(), both, over), after_s=60) == (acting.DeclareService("shop", build),)
+    assert life.sees(Observation(Nodes(build, "replacing", 2, 1), both, over), after_s=LET_GO_S) == ()
+    assert life.sees(Observation(up(build), both, over)) == (acting.StopTrial("shop-r2", "good"),)
+    apart = Observation(up(build), both, replace(over, armed=False))
+    assert life.sees(apart) == () and life.state.phase is Phase.PROMOTING
+    assert [command.name for command in life.sees(apart, after_s=LET_GO_S)] == ["shop--r2-canary", "shop--r2-baseline"]
+    life.sees(replace(apart, groups=groups(warm=up())))
+    assert life.state.phase is Phase.PROMOTED
+
+
+def test_who_met_a_promoted_version_is_let_go_at_once_when_it_is_undone_while_it_takes_over() -> None:
+    life = promoting()
+    over = TrialSeen(Status.PROMOTED, "good", armed=True)
+    life.asked(Ask.ROLL_BACK)
+    replacing = Nodes(life.record.release.build, "replacing", 2, 1)
+    commands = life.sees(Observation(replacing, {**TRIED.groups, Part.WARM: up()}, over))
+    assert commands == (
+        acting.StopTrial("shop-r2", "good"),
+        acting.Pin("shop", "shop--r2-warm"),
+        acting.DeclareService("shop", TODAY),
+    )
+
+
 def test_the_first_release_has_nothing_to_compare_with_and_gets_its_routes_once_it_is_healthy() -> None:
     life = Life(ReleaseRecord(released(1)))
     bare = unrouted(TODAY)

@@ -64,6 +64,25 @@ async def test_a_harmless_release_climbs_its_steps_is_promoted_and_both_prove_th
     assert 10 <= len(course.trace.points) <= 480
 
 
+async def test_a_promoted_releases_viewers_keep_their_arms_until_it_is_stopped_and_others_never_do() -> None:
+    rig = Rig()
+    rig.per_second = 50
+    await rig.trials.start(release(step_s=20.0))
+    await ended(rig)
+    await rig.run(5)
+    before = next(one for one in rig.armed.armed if one.trial == "shop-r1")
+    assert before.stays_until_s > rig.clock.now()
+    stopped = await rig.trials.stop("shop-r1", "the service runs it", "redqueen")
+    assert stopped.life.status is Status.PROMOTED
+    await rig.run(2)
+    assert "shop-r1" not in {one.trial for one in rig.armed.armed}
+    rig.fails = harmed("canary", 0.15)
+    await rig.trials.start(release("shop-r2"))
+    await ended(rig, "shop-r2")
+    await rig.armed.read()
+    assert "shop-r2" not in {one.trial for one in rig.armed.armed}
+
+
 async def test_a_replay_tells_when_a_stored_look_was_changed() -> None:
     rig = Rig()
     await rig.trials.start(release())
