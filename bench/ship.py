@@ -1,7 +1,8 @@
 """Ships versions of seven services at once to a running region while emulated viewers watch; counts whom each harmed.
 
 Every play passes all seven. Of one service a version doubles failed starts, of one it delays plays by a fifth,
-of one it answers 500 to 2% of requests, of one it is slow on televisions only; of three it is harmless.
+of one it answers 500 to 2% of requests, of one it is slow on televisions only; of three it is harmless, and
+of all once their bad versions are through.
 Each is shipped again and again as a maker ships it, without regard to the others, tried on viewers
 who pass the gateways, judged by their players' events. Beside it: what a roll-out by steps of 5%
 and fixed thresholds does to plays of the same kind that pass this one service
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import statistics
 import subprocess
@@ -21,9 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,23 @@ class Door:
 
 BAD = tuple(fault for fault in FAULTS if fault != HARMLESS)
 SOUND = 3
-"""So many services have harmless versions only: together they ship two for each version of a bad one."""
+"""So many services have harmless versions only."""
+
+
+@dataclass(slots=True)
+class Harmless:
+    """How many harmless versions are still to be shipped, by whichever maker has nothing else."""
+
+    left: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def taken(self) -> bool:
+        """Take one; False when none is left."""
+        with self.lock:
+            self.left -= 1
+            return self.left >= 0
+
+
 DOORS = tuple(Door(place, fault) for place, fault in enumerate((*BAD, *[HARMLESS] * SOUND)))
 
 
@@ -119,11 +135,11 @@ def _all(region: Region, attendance: Attendance, scratch: Path, options: argpars
         if first.returncode:
             raise SystemExit(f"the first release failed: {first.stdout[-400:]} {first.stderr[-400:]}")
     audience = Audience(credentials.address.rstrip("/"), (title,), attendance, headers=headers, seed=options.seed)
-    makers = ThreadPoolExecutor(len(DOORS))
+    makers, harmless = ThreadPoolExecutor(len(DOORS)), Harmless(2 * options.times)
     try:
         with attending(audience) as tally:
             time.sleep(SETTLE_S)
-            work = [makers.submit(_again_and_again, region, door, scratch, tally, options) for door in DOORS]
+            work = [makers.submit(_again_and_again, region, door, scratch, tally, options, harmless) for door in DOORS]
             return [shipped for one in work for shipped in one.result()]
     finally:
         # Who is stopped waits for nobody: the ships end with their region.
@@ -131,24 +147,32 @@ def _all(region: Region, attendance: Attendance, scratch: Path, options: argpars
 
 
 def _again_and_again(
-    region: Region, door: Door, scratch: Path, tally: Tally, options: argparse.Namespace
+    region: Region, door: Door, scratch: Path, tally: Tally, options: argparse.Namespace, harmless: Harmless
 ) -> list[Shipped]:
     """Be the maker of one service; each begins a little later than the one before."""
     done: list[Shipped] = []
     time.sleep(door.place * APART_S)
     until = time.monotonic() + options.minutes * 60.0
-    times = math.ceil(2 * options.times / SOUND) if door.fault == HARMLESS else options.times
-    while len(done) < times and (time.monotonic() < until or not done):
-        folder = _folder(scratch, door, door.fault, options)
-        done.append(_ship(region, folder, door, tally))
+    for fault in _versions(door, options.times, harmless):
+        done.append(_ship(region, _folder(scratch, door, fault, options), door, fault, tally))
         print(json.dumps(asdict(done[-1])), flush=True)
         # What was promoted is the service from now on: the next version must meet a sound one.
-        if done[-1].verdict == "promoted" and door.fault != HARMLESS:
+        if done[-1].verdict == "promoted" and fault != HARMLESS:
             region.run("rollback", door.service, timeout_s=120.0)
+        if time.monotonic() > until:
+            break
     return done
 
 
-def _ship(region: Region, folder: Path, door: Door, tally: Tally) -> Shipped:
+def _versions(door: Door, times: int, harmless: Harmless) -> Iterator[str]:
+    """Give what is wrong with a maker's versions: first with the bad ones, then nothing while any is left to ship."""
+    if door.fault != HARMLESS:
+        yield from [door.fault] * times
+    while harmless.taken():
+        yield HARMLESS
+
+
+def _ship(region: Region, folder: Path, door: Door, fault: str, tally: Tally) -> Shipped:
     over = threading.Event()
     with ThreadPoolExecutor(1) as onlooking:
         base = read_credentials(region.data).address
@@ -167,7 +191,7 @@ def _ship(region: Region, folder: Path, door: Door, tally: Tally) -> Shipped:
     others = [play.by(door.place).harmed for play in drawn if play.arms[told["trial"]] != "canary"]
     usual = sum(others) / max(1, len(others))
     return Shipped(
-        fault=door.fault,
+        fault=fault,
         verdict=told["phase"],
         because=told["because"],
         first_viewer_s=round((first.result() or float("nan")) - at, 2),
@@ -237,7 +261,11 @@ def _publish(rounds: list[Shipped], beside: dict[str, list[RolledOut]], options:
         Bar("harmed, as a share of the threshold roll-out's", ours / theirs if theirs else float("nan"), 1 / 3),
         Bar("ship to first viewer, worst", max(one.first_viewer_s for one in rounds), 10.0, "s"),
     ]
-    figures: dict[str, Any] = {}
+    first = sorted(one.first_viewer_s for one in rounds)
+    figures: dict[str, Any] = {
+        "ship to first viewer, median s": statistics.median(first),
+        "ship to first viewer, nine of ten s": first[int(0.9 * (len(first) - 1))],
+    }
     for fault in (*faults, HARMLESS):
         mine = [one for one in rounds if one.fault == fault]
         if mine:
