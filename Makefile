@@ -60,11 +60,14 @@ check: dev ## ruff, pyright strict, import-linter, web lint and types
 	cd web && $(NPM) run --silent lint
 	cd web && $(NPM) run --silent check
 
-# What starts regions measures time: it has the machine to itself.
+# What waits for states may share the machine, the longest first; whoever measures time has it alone.
+SHARING := $(patsubst %,tests/integration/test_%.py,ship_region docs region_bad_input ship_api studio_films studio_deaths \
+	api_uploads foreign_clients api_releases flag_clients audience api_routes publish_sockets publish_api flags_api)
 test: dev ## unit, contract, simulation, integration and browser tests
 	cd web && $(NPM) run --silent test
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/simulation $(ARGS)
-	$(BIN)/pytest tests/integration tests/browser $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(SHARING) $(ARGS)
+	$(BIN)/pytest tests/integration tests/browser $(SHARING:%=--ignore=%) $(ARGS)
 
 bench: dev ## run every benchmark and write bench/results (about 45 minutes; bench/README.md says what they need)
 	$(BIN)/python bench/start.py

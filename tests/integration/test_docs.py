@@ -63,7 +63,7 @@ def desk(region: Region, film: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.region
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_the_api_page_lists_exactly_the_calls_that_there_are(region: Region) -> None:
     with region.api() as api:
         described = api.get("/openapi.json")["paths"]
@@ -78,7 +78,7 @@ def test_the_api_page_lists_exactly_the_calls_that_there_are(region: Region) -> 
 
 
 @pytest.mark.region
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize("page", [page for page in PAGES if page.script], ids=lambda page: page.name)
 def test_every_command_of_the_page_works(page: Page, region: Region, desk: Path) -> None:
     if "curl" in page.script and shutil.which("curl") is None:
@@ -92,7 +92,7 @@ def test_every_command_of_the_page_works(page: Page, region: Region, desk: Path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=300,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stderr[-2000:]}\n{done.stdout[-1000:]}"
 
