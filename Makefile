@@ -62,7 +62,7 @@ check: dev ## ruff, pyright strict, import-linter, web lint and types
 
 # What waits for states may share the machine, the longest first; whoever measures time has it alone.
 SHARING := $(patsubst %,tests/integration/test_%.py,ship_region docs region_bad_input ship_api studio_films studio_deaths \
-	api_uploads foreign_clients api_releases flag_clients audience api_routes publish_sockets publish_api flags_api)
+	api_uploads api_releases flag_clients audience api_routes publish_sockets publish_api flags_api)
 test: dev ## unit, contract, simulation, integration and browser tests
 	cd web && $(NPM) run --silent test
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/simulation $(ARGS)

@@ -63,7 +63,7 @@ steps = [0.25, 0.5]
 step_s = 2.0
 horizon_s = {horizon_s}
 hold_s = 20.0
-alpha = {alpha}
+alpha = 0.2
 warm_s = {warm_s}
 [config]
 MODE = "{mode}"
@@ -84,14 +84,7 @@ expected = 6.0
 
 
 def maker(
-    folder: Path,
-    name: str,
-    mode: str = "well",
-    *,
-    count: int = 2,
-    horizon_s: float = 180,
-    warm_s: float = 60,
-    alpha: float = 0.2,
+    folder: Path, name: str, mode: str = "well", *, count: int = 2, horizon_s: float = 180, warm_s: float = 60
 ) -> Path:
     """Write a service as a maker has it."""
     folder.mkdir(exist_ok=True)
@@ -100,14 +93,7 @@ def maker(
     # Only what never becomes healthy is given up soon: a busy machine takes its time.
     start_s = 3.0 if mode in ("ill", "elsewhere") else 20.0
     text = MANIFEST.format(
-        name=name,
-        command=command,
-        mode=mode,
-        count=count,
-        horizon_s=horizon_s,
-        warm_s=warm_s,
-        start_s=start_s,
-        alpha=alpha,
+        name=name, command=command, mode=mode, count=count, horizon_s=horizon_s, warm_s=warm_s, start_s=start_s
     )
     (folder / "redqueen.toml").write_text(text)
     return folder

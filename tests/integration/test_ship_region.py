@@ -19,7 +19,7 @@ SMALL = "counts = { worker = 1, control = 2, registry = 2, gateway = 2, api = 2 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SERVICES = ("liked", "refused", "ill", "leaky", "unseen", "held")
 
-pytestmark = [pytest.mark.region, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.region, pytest.mark.timeout(700)]
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,15 @@ def test_a_liked_version_is_promoted_without_a_lost_request_while_a_leader_dies_
         until(lambda: crowd.statuses[200] > 20)
         crowd.statuses.clear()
         began = time.monotonic()
-        # A verdict after some thousand requests: how sure it must be is other tests' matter.
-        ship(region, maker(folders / "liked", "liked", count=1, alpha=0.4))
+        # Some thousand requests are enough for a verdict; a busy machine takes its time to answer them.
+        ship(region, maker(folders / "liked", "liked", count=1, horizon_s=360))
         until(lambda: "r2" in crowd.versions)
         print(f"from ship to the first viewer on the canary: {crowd.first_seen['r2'] - began:.2f} s")  # noqa: T201 - a figure
         with region.api() as api:
             leader = api.get("/fleet")["leader"]
         region.run("node", "kill", leader)
-        found = until_phase(region, "liked", "r2", "promoted", "failed", "rolled back", "inconclusive", "stopped")
+        ends = ("promoted", "failed", "rolled back", "inconclusive", "stopped")
+        found = until_phase(region, "liked", "r2", *ends, within_s=400)
         assert found["phase"] == "promoted", found
         assert crowd.bad == []
         assert crowd.sent_back == 0, "who met the new version keeps it while it takes the service's place"
