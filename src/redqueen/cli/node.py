@@ -7,7 +7,9 @@ Enter at `kill`.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -15,6 +17,8 @@ from redqueen.cli.client import ApiClient, data_option
 from redqueen.cli.output import json_option, say, show_json
 from redqueen.cli.status import Fleet, Node
 from redqueen.errors import InvalidInput, NotFound, Unavailable
+
+_DYING_S: Final = 2.0
 
 
 @click.group()
@@ -68,6 +72,14 @@ def _kill(api: ApiClient, victim: Node) -> None:
     try:
         api.post(f"/fleet/nodes/{victim.id}/kill")
     except Unavailable:
-        now = [node for node in api.read("/fleet", Fleet).nodes if node.id == victim.id and node.pid == victim.pid]
-        if any(node.state == "up" for node in now):
-            raise
+        # It may have taken the answer with it; its sockets close a moment before it is seen to be dead.
+        ends_at = time.monotonic() + _DYING_S
+        while _is_up(api, victim):
+            if time.monotonic() >= ends_at:
+                raise
+            time.sleep(0.05)
+
+
+def _is_up(api: ApiClient, victim: Node) -> bool:
+    now = api.read("/fleet", Fleet).nodes
+    return any(node.id == victim.id and node.pid == victim.pid and node.state == "up" for node in now)

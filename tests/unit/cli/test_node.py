@@ -6,18 +6,24 @@ import httpx
 import pytest
 from region_api import FLEET, node, serve
 
+from redqueen.cli import node as cli_node
 from redqueen.cli.main import run
 
 
 class Region:
     """Answers like a region; may break the connection of a kill."""
 
-    def __init__(self, *, breaks: bool = False, dies: bool = True) -> None:
+    def __init__(self, *, breaks: bool = False, dies: bool = True, lingers: int = 0) -> None:
         self.nodes = FLEET["nodes"]
         self.killed: list[str] = []
         self.breaks, self.dies = breaks, dies
+        self.lingers = lingers
+        """How often the killed node is still seen."""
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET" and self.killed and self.lingers:
+            self.lingers -= 1
+            return httpx.Response(200, json=FLEET)
         if request.method == "GET":
             return httpx.Response(200, json={**FLEET, "nodes": self.nodes})
         self.killed.append(request.url.path)
@@ -59,13 +65,17 @@ def test_a_node_that_is_not_there_is_said_with_those_that_are(
     assert "api-a-1, api-b-1, supervisor" in capsys.readouterr().err
 
 
-def test_a_connection_that_broke_because_of_the_kill_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    region = Region(breaks=True)
+@pytest.mark.parametrize("lingers", [0, 3])
+def test_a_connection_that_broke_because_of_the_kill_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, lingers: int
+) -> None:
+    region = Region(breaks=True, lingers=lingers)
     serve(monkeypatch, region)
     assert run(["node", "kill", "api-b-1"]) == 0
     assert len(region.killed) == 1
 
 
 def test_a_kill_that_did_not_happen_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_node, "_DYING_S", 0.0)
     serve(monkeypatch, Region(breaks=True, dies=False))
     assert run(["node", "kill", "api-b-1"]) == 7
