@@ -22,13 +22,14 @@ import anyio
 import msgspec
 
 from intake import beacon, kept, node
-from record import Bar, publish
+from record import Bar, publish, stop
 from redqueen.fleet.datadir import registry_key
 from redqueen.telemetry.grants import secret_of, signed
 from redqueen.telemetry.model import WINDOW_S, Grant
 
 ADDRESS = "203.0.113.9"
 VIEWER_EVERY_S = 0.25
+SHIPPED_S = 180.0
 
 
 def grant(secret: bytes) -> str:
@@ -86,6 +87,16 @@ class Storm:
                 await anyio.sleep(VIEWER_EVERY_S)
 
 
+def until_shipped(folder: Path) -> None:
+    """Wait for the node's first Parquet file: what writes it is loaded then, which is no cost of forgery."""
+    ends_at = time.monotonic() + SHIPPED_S
+    while not any((folder / "objects").rglob("*.parquet")):
+        if time.monotonic() >= ends_at:
+            sys.exit(stop(f"the node wrote no Parquet file within {SHIPPED_S:g} s"))
+        time.sleep(0.5)
+    time.sleep(1.0)
+
+
 def main() -> int:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,6 +108,7 @@ def main() -> int:
         token = grant(secret_of(registry_key(folder)))
         with node(folder, sorted(os.sched_getaffinity(0))[0]) as (port, process):
             anyio.run(Storm(port, min(5000, arguments.count // 10), token).run, arguments.forgers)
+            until_shipped(folder)
             before, began = process.memory_info().rss, time.monotonic()
             storm = Storm(port, arguments.count, grant(secret_of(registry_key(folder))))
             anyio.run(storm.run, arguments.forgers)
