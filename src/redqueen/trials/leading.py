@@ -10,7 +10,7 @@ more calls a second than that. Refuses nothing. Enter at `Leading.turn`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -33,7 +33,7 @@ from redqueen.trials.learning import Learning
 from redqueen.trials.ledger import Begun, Entry, Head, Judged, Ledger, Passed, Reported, Taught
 from redqueen.trials.life import Renew
 from redqueen.trials.measures import Measures
-from redqueen.trials.model import Status, Subject, Trial
+from redqueen.trials.model import Armed, Status, Subject, Trial
 from redqueen.trials.permanent import permanent
 from redqueen.trials.ports import Sources
 from redqueen.trials.records import TRACED, Trace, packed_look, traced
@@ -235,20 +235,18 @@ class Leading:
             self._known[head.trial.id] = known
         return known
 
-    async def _arm(self, heads: Collection[Head]) -> None:
+    async def _arm(self, heads: Iterable[Head]) -> None:
         """Make what nodes assign by equal to what the trials say."""
         now_s = self._clock.now()
-        wanted = {
-            head.trial.id: arming.armed(head.trial, now.share, head.place, now.dropped, turn=now.turn)
-            for head in heads
-            if head.life.running or _takes_over(head)
-            for now in head.life.stretches[-1:]
-        }
+        wanted: dict[str, Armed] = {}
         for head in heads:
-            if _takes_over(head):
-                # Who met the new version is not sent back to the old one while it takes the service's place.
-                kept = wanted[head.trial.id]
-                wanted[head.trial.id] = msgspec.structs.replace(kept, stays_until_s=now_s + STAYS_S)
+            if not (head.life.running or _takes_over(head)) or not head.life.stretches:
+                continue
+            now = head.life.stretches[-1]
+            armed = arming.armed(head.trial, now.share, head.place, now.dropped, turn=now.turn)
+            # Who met the new version is not sent back to the old one while it takes the service's place.
+            stays_until_s = now_s + STAYS_S if _takes_over(head) else 0.0
+            wanted[head.trial.id] = msgspec.structs.replace(armed, stays_until_s=stays_until_s)
         await self._rows.make(wanted, now_s)
 
     async def _collected(self, heads: Iterable[Head]) -> Data:
