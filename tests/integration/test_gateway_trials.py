@@ -16,6 +16,7 @@ import pytest
 from arms_rig import arm_of, viewer_in
 from node_rig import nodes
 from policy_region import Node
+from registry_node import say
 
 from redqueen import config
 from redqueen.accounts.viewer_keys import ViewerKeys
@@ -97,7 +98,7 @@ async def running(folder: Path) -> AsyncIterator[Running]:
                 stack.callback((await node.start()).close)
                 registrar = Registrar(region.registry_urls, _instance(node), clock, discard, token=token)
                 await group.start(registrar.run)
-                await registrar.set_status(Status.UP)
+                await say(registrar, Status.UP)
             with anyio.fail_after(60):
                 while not region.is_ready(gateway):
                     await anyio.sleep(0.05)

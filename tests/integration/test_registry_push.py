@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from registry_node import RegistryProcess
+from registry_node import RegistryProcess, say
 
 from redqueen.clock import SystemClock
 from redqueen.registry.client import Registrar
@@ -82,7 +82,7 @@ async def test_a_change_reaches_two_hundred_subscribers_at_once_though_some_neve
             took_s: list[float] = []
             for n in range(20):
                 sent_s = time.monotonic()
-                await Registrar([process.url], node(f"n{n}"), SystemClock()).set_status(Status.UP)
+                await say(Registrar([process.url], node(f"n{n}"), SystemClock()), Status.UP)
                 await until(lambda n=n: all(f"n{n}" in s.seen for s in subscribers))
                 took_s.append(max(s.seen[f"n{n}"] for s in subscribers) - sent_s)
             # The bar is 100 ms; here one busy process is registrar and all subscribers at once.
@@ -93,12 +93,12 @@ async def test_a_change_reaches_two_hundred_subscribers_at_once_though_some_neve
 async def test_a_subscriber_that_comes_back_is_told_only_what_it_missed(tmp_path: Path) -> None:
     async with registry(tmp_path) as (process, port), anyio.create_task_group() as group:
         for name in "ab":
-            await Registrar([process.url], node(name), SystemClock()).set_status(Status.UP)
+            await say(Registrar([process.url], node(name), SystemClock()), Status.UP)
         first, again, stranger = Subscriber(), Subscriber(), Subscriber()
         group.start_soon(first.run, port)
         await until(lambda: first.lines)
         known = first.lines[-1]
-        await Registrar([process.url], node("c"), SystemClock()).set_status(Status.UP)
+        await say(Registrar([process.url], node("c"), SystemClock()), Status.UP)
         group.start_soon(again.run, port, f"?epoch={known['epoch']}&version={known['version']}")
         group.start_soon(stranger.run, port, f"?epoch=another&version={known['version']}")
         await until(lambda: again.lines and stranger.lines)

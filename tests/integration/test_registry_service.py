@@ -14,7 +14,7 @@ import anyio
 import httpx
 import msgspec
 import pytest
-from registry_node import RegistryProcess
+from registry_node import RegistryProcess, say
 
 from redqueen.clock import SystemClock
 from redqueen.errors import Unavailable
@@ -111,7 +111,7 @@ async def test_a_killed_registry_costs_watchers_nothing(pair: tuple[RegistryProc
         await until(lambda: follower.names() == ["a", "b"] and read(second) == ["a", "b"])
         seen = len(follower.sets)
         first.kill()
-        await registrars[0].set_status(Status.OUT_OF_SERVICE)
+        await say(registrars[0], Status.OUT_OF_SERVICE)
         took_s = await until(lambda: follower.sets[-1][0].status is Status.OUT_OF_SERVICE)
         assert took_s < 2
         await begin(first)
@@ -164,7 +164,7 @@ async def test_a_registry_that_hangs_is_left_by_who_follows_it_and_by_who_beats_
         await until(lambda: follower.names() == ["a"] and read(second) == ["a"])
         first.send(SIGSTOP)
         try:
-            await Registrar([second.url], node("b"), SystemClock()).set_status(Status.UP)
+            await say(Registrar([second.url], node("b"), SystemClock()), Status.UP)
             assert await until(lambda: follower.names() == ["a", "b"]) < 10
             await anyio.sleep(4)
             assert "a" in read(second)
@@ -219,7 +219,7 @@ async def test_a_silent_instance_is_gone_within_its_lease_and_a_reported_one_at_
     urls = [first.url, second.url]
     async with running(urls, node("lives")) as (_, follower):
         for one in (replace(node("silent"), lease_s=10), node("reported")):
-            await Registrar(urls, one, SystemClock()).set_status(Status.UP)
+            await say(Registrar(urls, one, SystemClock()), Status.UP)
         await until(lambda: follower.names() == ["lives", "reported", "silent"])
         assert await client.report_exit(urls, "api", "reported", "killed by signal 9")
         assert await until(lambda: follower.names() == ["lives", "silent"] and read(second) == follower.names()) < 2
@@ -231,7 +231,7 @@ async def test_a_snapshot_serves_reads_after_a_restart_before_any_heartbeat(tmp_
     registry = RegistryProcess(port, [], tmp_path)
     try:
         await begin(registry)
-        await Registrar([registry.url], node("a"), SystemClock()).set_status(Status.UP)
+        await say(Registrar([registry.url], node("a"), SystemClock()), Status.UP)
         await anyio.sleep(1.3)
         registry.kill()
         await begin(registry)
@@ -287,7 +287,7 @@ async def test_a_slow_subscriber_holds_nobody_up(tmp_path: Path) -> None:
                 return follower.sets[-1][0].status if follower.sets and follower.sets[-1] else None
 
             for status in (Status.OUT_OF_SERVICE, Status.UP) * 10:
-                await registrars[0].set_status(status)
+                await say(registrars[0], status)
                 assert await until(lambda s=status: shown() is s) < 2
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from registry_node import say
 
 from redqueen.clock import SystemClock
 from redqueen.events import discard
@@ -87,7 +88,7 @@ async def test_every_way_to_write_needs_the_right(tmp_path: Path) -> None:
     ]
     async with served(tmp_path / "s.json") as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
         own = Instance("API", "a-1", "127.0.0.1", 9, status=Status.UP)
-        assert await Registrar([url], own, SystemClock(), token=REGION_TOKEN).set_status(Status.UP)
+        await say(Registrar([url], own, SystemClock(), token=REGION_TOKEN), Status.UP)
         for headers in ({}, bearer(TEAM_TOKEN)):
             for method, path, body in writes:
                 sent = None if body is None else encode(body)
@@ -109,7 +110,7 @@ async def test_every_way_to_write_needs_the_right(tmp_path: Path) -> None:
 async def test_a_refused_heartbeat_has_no_body_since_java_clients_would_parse_it(tmp_path: Path) -> None:
     async with served(tmp_path / "s.json") as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
         own = Instance("API", "a-1", "127.0.0.1", 9, status=Status.UP)
-        await Registrar([url], own, SystemClock(), token=REGION_TOKEN).set_status(Status.UP)
+        await say(Registrar([url], own, SystemClock(), token=REGION_TOKEN), Status.UP)
         for query in ("", "?status=UP&lastDirtyTimestamp=1"):
             answer = await http.put(f"/eureka/apps/API/a-1{query}")
             assert (answer.status_code, answer.content) == (403, b"")
@@ -134,7 +135,7 @@ async def test_a_suspect_that_refuses_is_gone_within_a_moment_and_one_that_accep
         async with served(tmp_path / "s.json") as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
             instances = [Instance("API", f"a-{port}", "127.0.0.1", port, lease_s=90) for port in ports]
             for instance in instances:
-                await Registrar([url], instance, SystemClock(), token=REGION_TOKEN).set_status(Status.UP)
+                await say(Registrar([url], instance, SystemClock(), token=REGION_TOKEN), Status.UP)
             suspects = [Suspect("api", i.instance_id, i.host, i.port, "a gateway could not connect") for i in instances]
             elsewhere = Suspect("api", instances[0].instance_id, "127.0.0.1", 1, "another address")
             assert not await client.report_suspects([url], suspects)

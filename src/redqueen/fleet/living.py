@@ -29,7 +29,9 @@ def checked(views: Iterable[NodeView]) -> list[NodeView]:
 def _checked(view: NodeView) -> NodeView:
     if view.state not in _HAS_PROCESS or is_alive(ProcessId(view.pid, view.started_s)):
         return view
-    return replace(view, state=NodeState.STOPPED, because="its process is gone and no supervisor has restarted it")
+    last = f" (last seen: {view.because})" if view.because else ""
+    because = f"its process is gone and no supervisor has restarted it{last}"
+    return replace(view, state=NodeState.STOPPED, because=because)
 
 
 def kill(view: NodeView) -> None:

@@ -22,6 +22,8 @@ def test_a_view_whose_process_is_gone_is_stopped() -> None:
     resting = node_view(SPEC, None, NodeState.QUARANTINED, because="it exited with code 1")
     assert checked([alive, resting]) == [alive, resting]
     assert checked([reused])[0].state is NodeState.STOPPED
+    ailing = replace(reused, because="GET /health was answered 503")
+    assert checked([ailing])[0].because.endswith("(last seen: GET /health was answered 503)")
 
 
 @pytest.mark.parametrize("pid", [0, 1, -1, pytest.param(os.getpid(), id="own")])
