@@ -31,7 +31,7 @@ _LITTLE_UNSENT = {"level": socket.IPPROTO_TCP, "name": 25, "int_value": READER_B
 # passed on: one number for both. An upload over HTTP/2 is so fast as this window in each round trip.
 _STREAMS = {
     "max_concurrent_streams": 128,
-    "initial_stream_window_size": 144 << 10,
+    "initial_stream_window_size": 128 << 10,
     "initial_connection_window_size": 1 << 20,
 }
 _LOOPBACK = re.compile(r"127\.[0-9.]+|::1")
