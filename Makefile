@@ -61,10 +61,11 @@ check: dev ## ruff, pyright strict, import-linter, web lint and types
 	cd web && $(NPM) run --silent check
 
 # What waits for states may share the machine, the longest first; whoever measures time has it alone.
-SHARING := $(patsubst %,tests/integration/test_%.py,ship_region docs region_bad_input ship_api studio_films studio_deaths \
-	api_uploads hostile_http2 api_releases gateway_media flag_clients audience hostile_paths publish_sockets gateway_media_http \
-	registry_http api_routes gateway_counts gateway_passport publish_api gateway_players registry_tokens flags_api api_trials \
-	studio_samples api_audit traces api_services country_audience)
+SHARING := $(patsubst %,tests/integration/test_%.py,declared_services ship_region docs trials_region region_bad_input ship_api \
+	telemetry_node foreign_clients api_node_killed studio_films studio_deaths api_uploads hostile_http2 api_releases \
+	gateway_media flag_clients audience hostile_paths publish_sockets gateway_media_http registry_http api_routes \
+	gateway_counts gateway_passport publish_api gateway_players registry_tokens flags_api api_trials studio_samples \
+	api_audit traces api_services country_audience)
 test: dev ## unit, contract, simulation, integration and browser tests
 	cd web && $(NPM) run --silent test
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/simulation $(ARGS)

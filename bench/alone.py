@@ -37,7 +37,7 @@ from redqueen.testing.region import Region, free_port, play_link, temporary, wai
 
 HERE = Path(__file__).parent
 FOREIGN = "stranger"
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 _SEGMENT = re.compile(r"^(?!#)\S+\.m4s$", re.MULTILINE)
 _PLAYLIST = re.compile(r"^(?!#)\S+\.m3u8$", re.MULTILINE)
 
@@ -81,7 +81,7 @@ def viewer_of(api: ApiClient) -> Viewer:
     ends_at = time.monotonic() + _PATIENCE_S
     while not (samples := [one["id"] for one in matching(api, "") if one["sample"]]):
         if time.monotonic() > ends_at:
-            raise Absent("the region made no sample title within a minute")
+            raise Absent("the region made no sample title within five minutes")
         time.sleep(0.2)
     wait_for(api, samples[0], ("complete",), timeout_s=300)
     master = play_link(api, samples[0])
@@ -109,7 +109,7 @@ def declare(region: Region, api: ApiClient, herd: Herd) -> None:
     ends_at = time.monotonic() + _PATIENCE_S
     while not all(port in told for told in map(_told, files) for port in ports):
         if time.monotonic() > ends_at:
-            raise Absent("the foreign service was not in the gateways within a minute")
+            raise Absent("the foreign service was not in the gateways within five minutes")
         time.sleep(0.2)
 
 
@@ -174,7 +174,7 @@ def returned(region: Region, zone: str, envoys: dict[str, psutil.Process], viewe
             agent.wait(5)
             return took_s
     agent.kill()
-    raise Absent(f"the gateway of zone {zone} did not come back within a minute")
+    raise Absent(f"the gateway of zone {zone} did not come back within five minutes")
 
 
 def measured(region: Region, viewer: Viewer, envoys: dict[str, psutil.Process], options: argparse.Namespace) -> Any:
