@@ -241,7 +241,7 @@ class _Agent:
         wanted = None
         if self._endpoints is not None and self._routes is not None:
             wanted = self._compile(self._endpoints, self._routes)
-        await self._publisher.bring(wanted, self._envoy, newer=lambda: self._changed.is_set())
+        await self._publisher.bring(wanted, self._envoy, newer=self._changed.wait)
         if self._envoy is not None and self._envoy.fingerprint != self._house.fingerprint() and not self._draining:
             await self._succeed(self._envoy)
 

@@ -7,7 +7,7 @@ not tried again until it differs or something else changed. Enter at `Publisher.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from redqueen.processes import ProcessId, is_alive
 CONFIRM_WITHIN_S = 3.0
 ASK_EVERY_S = 0.01
 TRY_AGAIN_S = 5.0
+
+_Newer = Callable[[], Awaitable[object]]
+"""Comes back when newer inputs wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,11 @@ class Publisher:
         self._current = snapshot
         self._good = self._folder.load_good()
 
-    async def bring(
-        self, wanted: Snapshot | None, envoy: Envoy | None, newer: Callable[[], bool] = lambda: False
-    ) -> None:
+    async def bring(self, wanted: Snapshot | None, envoy: Envoy | None, newer: _Newer = anyio.sleep_forever) -> None:
         """Bring `wanted` into effect; None: only see to it that the current one is.
 
-        While `newer` inputs wait, a confirmation is not waited for, but for once every 3 s: what is
-        still open is asked about together with what comes next.
+        When `newer` inputs come, a confirmation is waited for no longer, but for once every 3 s: what is
+        still open is asked about together with what comes next. An Envoy that reads a large file answers late.
         """
         async with self._lock:
             if wanted is not None and self._is_news(wanted):
@@ -140,7 +141,7 @@ class Publisher:
         envoy: Envoy | None,
         *,
         again: bool = False,
-        newer: Callable[[], bool] = lambda: False,
+        newer: _Newer = anyio.sleep_forever,
     ) -> None:
         began = self._clock.monotonic()
         still = self._open if self._open is not None and envoy and self._open.process == envoy.process else None
@@ -186,15 +187,30 @@ class Publisher:
         envoy: Envoy,
         *,
         within_s: float,
-        newer: Callable[[], bool] = lambda: False,
+        newer: _Newer = anyio.sleep_forever,
     ) -> Verdict:
         verdict = Verdict(Choice.PENDING, "Envoy was not asked")
-        until = self._clock.monotonic() + within_s
-        patient_until = self._confirmed_s + CONFIRM_WITHIN_S
         wanted = versions(snapshot.files, names)
+
+        async def give_way() -> None:
+            await newer()
+            if self._clock.monotonic() < self._confirmed_s + CONFIRM_WITHIN_S:
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(give_way)
+            verdict = await self._asked(wanted, before, envoy, within_s)
+            group.cancel_scope.cancel()
+        self._in_effect = self._in_effect and verdict.choice is Choice.APPLIED
+        return verdict
+
+    async def _asked(
+        self, wanted: dict[str, str], before: dict[str, str] | None, envoy: Envoy, within_s: float
+    ) -> Verdict:
+        """Ask again and again until it is known whether Envoy uses these versions, at most so many seconds."""
+        verdict = Verdict(Choice.PENDING, "Envoy was not asked")
+        until = self._clock.monotonic() + within_s
         while verdict.choice is Choice.PENDING and self._clock.monotonic() < until and is_alive(envoy.process):
-            if newer() and self._clock.monotonic() < patient_until:
-                break
             now = await _subscriptions(envoy)
             if now is not None:
                 self._seen = (envoy.process, now)
@@ -202,7 +218,6 @@ class Publisher:
                 verdict = judge(wanted, before, now)
             if verdict.choice is Choice.PENDING:
                 await self._clock.sleep(ASK_EVERY_S)
-        self._in_effect = self._in_effect and verdict.choice is Choice.APPLIED
         return verdict
 
     def _confirmed(self, snapshot: Snapshot, names: tuple[str, ...], began: float) -> None:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from redqueen.clock import SystemClock
@@ -35,7 +37,7 @@ class Reader:
     """Stands for an Envoy that reads its folder when asked about it, and refuses what is marked `bad`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.stats, self.asked = folder, cast("dict[str, str]", {}), 0
+        self.folder, self.stats, self.busy = folder, cast("dict[str, str]", {}), False
 
     def read(self) -> None:
         """Take up what has changed, or count a refusal."""
@@ -49,7 +51,8 @@ class Reader:
                 self.stats[f"{prefix}.version_text"] = version
 
     async def subscriptions(self) -> dict[str, str]:
-        self.asked += 1
+        if self.busy:
+            await anyio.sleep_forever()
         self.read()
         return dict(self.stats)
 
@@ -73,12 +76,18 @@ class Rig:
         await self.publisher.confirm_all(self.envoy, newborn=True)
 
 
-async def test_a_confirmation_is_not_waited_for_while_newer_inputs_wait(tmp_path: Path) -> None:
+async def test_an_envoy_that_is_reading_is_not_waited_for_when_newer_inputs_come(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     await rig.served(snapshot())
-    asked = rig.reader.asked
-    await rig.publisher.bring(snapshot(api="2"), rig.envoy, newer=lambda: True)
-    assert rig.folder.load() == snapshot(api="2") and rig.reader.asked == asked
+    rig.reader.busy, changed = True, anyio.Event()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(rig.publisher.bring, snapshot(api="2"), rig.envoy, changed.wait)
+            await anyio.wait_all_tasks_blocked()
+            assert rig.folder.load() == snapshot(api="2")
+            changed.set()
+    assert rig.folder.load_good() == snapshot()
+    rig.reader.busy = False
     await rig.publisher.bring(snapshot(api="2", shop="2"), rig.envoy)
     assert rig.states[-1].version == snapshot(api="2", shop="2").version
     assert rig.folder.load_good() == snapshot(api="2", shop="2")
@@ -87,8 +96,10 @@ async def test_a_confirmation_is_not_waited_for_while_newer_inputs_wait(tmp_path
 async def test_a_refusal_that_was_not_waited_for_is_found_with_the_next_change(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     await rig.served(snapshot())
-    await rig.publisher.bring(snapshot(cds="bad"), rig.envoy, newer=lambda: True)
+    rig.reader.busy = True
+    await rig.publisher.bring(snapshot(cds="bad"), rig.envoy, newer=anyio.lowlevel.checkpoint)
     rig.reader.read()
+    rig.reader.busy = False
     await rig.publisher.bring(snapshot(cds="bad", shop="2"), rig.envoy)
     assert rig.states[-1].rejected == snapshot(cds="bad", shop="2").version
     assert rig.folder.load() == rig.folder.load_good() == snapshot()
