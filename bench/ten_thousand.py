@@ -31,6 +31,7 @@ import psutil
 
 from doors import Absent, cpu_s, free_port
 from record import Bar, publish, stop
+from redqueen.lean import loading
 
 LIMIT_MS = 100.0
 LEASE_S, RENEWAL_S = 30, 10
@@ -323,11 +324,12 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 def serve_registry(port: int, peer: int, snapshot: Path) -> None:
     """Be one registry, until killed."""
-    import anyio
+    with loading():
+        import anyio
 
-    from redqueen.clock import SystemClock
-    from redqueen.events import discard
-    from redqueen.registry import service
+        from redqueen.clock import SystemClock
+        from redqueen.events import discard
+        from redqueen.registry import service
 
     async def run() -> None:
         peers = [f"http://127.0.0.1:{peer}"]
@@ -338,15 +340,16 @@ def serve_registry(port: int, peer: int, snapshot: Path) -> None:
 
 def serve_gateway(folder: Path, services: int, ports: list[int]) -> None:
     """Be one gateway's agent, fed by the registries, until killed."""
-    import anyio
+    with loading():
+        import anyio
 
-    from redqueen.clock import SystemClock
-    from redqueen.events import LogLines
-    from redqueen.gateway import agent
-    from redqueen.gateway.model import Endpoint, GatewaySettings, Route, RouteInputs
-    from redqueen.gateway.routes import default_routes
-    from redqueen.registry import client
-    from redqueen.roles.gateway import Translation
+        from redqueen.clock import SystemClock
+        from redqueen.events import LogLines
+        from redqueen.gateway import agent
+        from redqueen.gateway.model import Endpoint, GatewaySettings, Route, RouteInputs
+        from redqueen.gateway.routes import default_routes
+        from redqueen.registry import client
+        from redqueen.roles.gateway import Translation
 
     class Endpoints:
         async def watch(self) -> AsyncGenerator[tuple[Endpoint, ...]]:

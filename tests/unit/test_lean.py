@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import ssl
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 import redqueen
-from redqueen.lean import trust
+from redqueen.lean import loading, trust
 
 
 def test_what_speaks_plain_http_reads_no_authorities_and_trusts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +41,16 @@ def test_every_client_of_ours_says_whom_it_trusts() -> None:
             if "verify" not in {keyword.arg for keyword in call.keywords}:
                 silent.append(f"{path.name}:{call.lineno}")
     assert silent == []
+
+
+def test_what_is_loaded_is_not_looked_at_again_and_garbage_still_is() -> None:
+    before = gc.get_threshold()
+    try:
+        with loading():
+            assert not gc.isenabled()
+            kept = [[] for _ in range(1000)]
+        assert gc.isenabled() and gc.get_freeze_count() > 1000
+        assert not any(one is kept for one in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

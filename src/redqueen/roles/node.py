@@ -26,6 +26,7 @@ from redqueen.fleet.datadir import registry_key
 from redqueen.fleet.drivers import logfiles
 from redqueen.fleet.model import NodeSpec, Role
 from redqueen.fleet.nodefiles import load_spec, mark_ready
+from redqueen.lean import loading
 from redqueen.registry.client import Registrar
 from redqueen.registry.model import Instance, Status, with_metadata
 from redqueen.registry.rights import REGION, mint
@@ -116,7 +117,8 @@ def serve_node(spec_file: Path) -> NoReturn:
         spec = load_spec(spec_file)
         region = config.load(spec.data_path)
         # Only the role's own module is imported: a worker starts without the web server.
-        module = importlib.import_module(f"redqueen.roles.{spec.role.value}")
+        with loading():
+            module = importlib.import_module(f"redqueen.roles.{spec.role.value}")
         # The registry answers thousands of small calls a second: uvloop halves what each costs.
         options = {"use_uvloop": spec.role is Role.REGISTRY}
         serve = getattr(module, f"serve_{spec.role.value}")
