@@ -27,7 +27,7 @@ from redqueen.trials.model import MetricPlan
 
 pytestmark = [pytest.mark.browser, pytest.mark.region, pytest.mark.timeout(400)]
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
-PARTS = ("services", "releases", "trials")
+PARTS = ("services", "releases", "trials", "trials/shop-r3", "flags", "audit")
 PROMISED_S = 2.0
 """What the page says that a rollback takes at the gateways."""
 PROGRAM = """
