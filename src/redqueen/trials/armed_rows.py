@@ -30,6 +30,10 @@ class ArmedRows:
         self._rows = {row.clustering: row for row in rows}
         return tuple(armed_in(row) for row in rows)
 
+    def leaves(self, trial: str) -> bool:
+        """Tell whether a trial's row is there and goes as soon as it is not wanted."""
+        return trial in self._rows and not armed_in(self._rows[trial]).stays_until_s
+
     async def make(self, wanted: Mapping[str, Armed], now_s: float) -> bool:
         """Make the rows be `wanted`; False where somebody else wrote one since it was read (look again then).
 

@@ -96,7 +96,10 @@ class Leading:
                 await self._ledger.prune(head)
 
     async def _heads(self) -> dict[str, Head]:
-        """Read how every trial stands that has not ended, and begin what waits, the oldest first."""
+        """Read how every trial stands that has not ended, and begin what waits, the oldest first.
+
+        A promoted one is among them until its row says that its viewers stay: its leader may have died before.
+        """
         if not self._founded:
             for trial in permanent():
                 await self._ledger.open(Head(msgspec.structs.replace(trial, created_s=self._clock.now())))
@@ -104,7 +107,7 @@ class Leading:
         heads: dict[str, Head] = {}
         for trial_id in await self._ledger.running():
             head = await self._ledger.head(trial_id)
-            if head is not None and head.life.status.ended:
+            if head is not None and head.life.status.ended and not (_takes_over(head) and self._rows.leaves(trial_id)):
                 await self._ledger.retire(trial_id)
             elif head is not None:
                 heads[trial_id] = head

@@ -176,14 +176,10 @@ class Ledger:
             changes.append(Put(_EVIDENCE, evidence))
         if trace is not None:
             changes.append(Put(_TRACE, msgspec.msgpack.encode(trace)))
-        if not await self._records.batch(_partition(head.trial.id), changes):
-            return False
-        if head.life.status.ended:
-            await self.retire(head.trial.id)
-        return True
+        return await self._records.batch(_partition(head.trial.id), changes)
 
     async def retire(self, trial_id: str) -> None:
-        """Take an ended trial from those that run; no error when it is not among them."""
+        """Take an ended trial from those that run, when nodes know of its end; no error when it is not among them."""
         await self._records.delete(RUNNING, Delete(trial_id))
 
     async def running(self) -> list[str]:

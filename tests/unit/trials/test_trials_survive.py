@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio
+import msgspec
 import pytest
 
 from redqueen.errors import RedQueenError, Unavailable
@@ -13,7 +14,9 @@ from redqueen.store.ports import Delete, Put, Record
 from redqueen.testing.clock import VirtualClock
 from redqueen.testing.trials import Rig, harmed, release
 from redqueen.trials import stretches
+from redqueen.trials.following import ARMED
 from redqueen.trials.ledger import Head, Judged, Ledger
+from redqueen.trials.model import Armed, Status
 from redqueen.trials.records import unpacked_look
 from redqueen.trials.service import Trials
 
@@ -42,6 +45,20 @@ class Deadly(MemoryRecords):
         if self.left < 0:
             raise Killed
         return done
+
+
+class DeadlyVerdict(MemoryRecords):
+    """Records in which the leader dies once, between its verdict and the row by which viewers stay."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__(clock)
+        self.died = False
+
+    async def put(self, partition: str, change: Put) -> Record | None:
+        if partition == ARMED and not self.died and msgspec.json.decode(change.value, type=Armed).stays_until_s:
+            self.died = True
+            raise Killed
+        return await super().put(partition, change)
 
 
 async def assert_each_session_counted_once(rig: Rig, head: Head) -> None:
@@ -99,6 +116,28 @@ async def test_a_leader_killed_at_any_of_its_writes_loses_nothing_and_counts_not
     await rig.armed.read()
     (armed,) = (one for one in rig.armed.armed if one.trial == "shop-r1")
     assert sum(arm.last - arm.first for arm in armed.arms if arm.treatment) == (1 << 20) // 2
+
+
+async def test_a_leader_who_dies_between_its_verdict_and_the_row_sends_no_viewer_back() -> None:
+    clock = VirtualClock()
+    records = DeadlyVerdict(clock)
+    rig = Rig(records, clock)
+    rig.per_second, began = 50, clock.now()
+    await rig.trials.start(release(step_s=20.0))
+    while not records.died:
+        assert clock.now() < 1300 + began
+        try:
+            await rig.second()
+        except* Killed:
+            rig.trials = rig.leader()
+    assert (await rig.trials.get("shop-r1")).life.status is Status.PROMOTED
+    await rig.armed.read()
+    before = {one.trial: one.arms for one in rig.armed.armed}
+    for _ in range(5):
+        await rig.second()
+        await rig.armed.read()
+        assert {one.trial: one.arms for one in rig.armed.armed} == before
+    assert "shop-r1" not in await Ledger(records).running()
 
 
 async def test_two_leaders_who_both_believe_to_lead_count_nothing_twice() -> None:
