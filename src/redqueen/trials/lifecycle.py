@@ -118,7 +118,8 @@ def _not_yet(trial: Trial, life: Life, readings: Mapping[str, Reading], now_s: f
     """Say why neither a wider step nor a promotion may come now; empty when they may."""
     left_s = life.since_s + trial.step_s - now_s
     if left_s > 0:
-        return f"at {trial.steps[life.step]:.0%} for {left_s:.0f} s more"
+        what_next = "go wider" if life.step + 1 < len(trial.steps) else "be promoted"
+        return f"at {trial.steps[life.step]:.0%} for another {left_s:.0f} s before it may {what_next}"
     for arm, reading in readings.items():
         if life.seen.get(arm, 0.0) < LEAST_SEEN:
             return f"{life.seen.get(arm, 0.0):.0f} of {LEAST_SEEN} seen of {arm} at this step"

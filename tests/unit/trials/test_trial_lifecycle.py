@@ -92,7 +92,7 @@ def test_it_widens_after_its_time_at_a_step_and_not_before() -> None:
     life = begun()
     early, nothing = step(TRIAL, life, looked(Choice.GO_ON, life), 1059.0)
     assert (early.step, nothing) == (0, ())
-    assert early.because == "at 5% for 1 s more"
+    assert early.because == "at 5% for another 1 s before it may go wider"
     wider, commands = step(TRIAL, early, looked(Choice.GO_ON, life), 1060.0)
     assert wider.step == 1
     assert commands == (Arm(wider.stretches[-1]),)
