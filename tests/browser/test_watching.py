@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from redqueen.cli.upload import examine
 from redqueen.testing.region import Region, wait_for
@@ -51,6 +51,27 @@ def test_a_sign_in_link_works_exactly_once(owner: Page, region: Region, page: Pa
     second.goto(link)
     expect(second.get_by_test_id("sign-in-error")).to_be_visible()
     context.close()
+
+
+def test_who_has_just_signed_in_is_not_signed_out_by_a_late_answer_from_before(page: Page, region: Region) -> None:
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if route.request.method == "GET" and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/session", hold_the_first)
+    with region.api() as api:
+        link = api.post("/sign-in-links", {})["url"]
+    page.goto(link)
+    expect(page.get_by_test_id("search")).to_be_visible()
+    with page.expect_response(lambda answer: answer.status == 401):
+        held[0].fulfill(status=401, json={"key": "session.missing", "message": "Nobody is signed in"})
+    page.wait_for_timeout(500)
+    expect(page.get_by_test_id("sign-in-name")).to_have_count(0)
+    expect(page.get_by_test_id("search")).to_be_visible()
 
 
 def test_a_password_set_in_the_app_signs_in_on_a_device_that_no_link_reaches(owner: Page, region: Region) -> None:

@@ -20,10 +20,10 @@ export interface Call {
   signal?: AbortSignal;
 }
 
-let onSignedOut: () => void = () => undefined;
+let onSignedOut: (asked_ms: number) => void = () => undefined;
 
-/** Say what to do when the service no longer knows who we are. */
-export function whenSignedOut(action: () => void): void {
+/** Say what to do when the service no longer knows who we are; the action is told when it was asked. */
+export function whenSignedOut(action: (asked_ms: number) => void): void {
   onSignedOut = action;
 }
 
@@ -66,6 +66,7 @@ const pause = (delay_ms: number) => new Promise((resolve) => setTimeout(resolve,
 export async function call<T>(path: string, options: Call = {}): Promise<T> {
   const policy = options.retry ?? (options.method === 'POST' ? ONCE : PATIENT);
   for (let failed = 1; ; failed++) {
+    const asked_ms = performance.now();
     try {
       const body = await attempt(path, options);
       noteAnswer();
@@ -76,7 +77,7 @@ export async function call<T>(path: string, options: Call = {}): Promise<T> {
       else noteAnswer();
       const delay_ms = nextDelay(policy, failed, thrown.status, Math.random());
       if (delay_ms === null) {
-        if (thrown.status === 401) onSignedOut();
+        if (thrown.status === 401) onSignedOut(asked_ms);
         throw thrown;
       }
       await pause(delay_ms);

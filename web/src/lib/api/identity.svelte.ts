@@ -8,23 +8,29 @@ const RENEW_MS = 10 * 60_000;
 
 export const identity = $state<{ known: boolean; account: Account | null }>({ known: false, account: null });
 
+let since_ms = -Infinity;
+
 export function signedIn(account: Account): void {
   identity.account = account;
   identity.known = true;
+  since_ms = performance.now();
 }
 
-export function signedOut(): void {
+/** Nobody is signed in; but what was asked before somebody was, and is answered late, says nothing. */
+export function signedOut(asked_ms = performance.now()): void {
+  if (asked_ms < since_ms) return;
   identity.account = null;
   identity.known = true;
 }
 
 /** Ask the service who we are; nobody is an answer, silence is a failure. */
 export async function askIdentity(): Promise<void> {
+  const asked_ms = performance.now();
   try {
     signedIn((await session.read()).account);
   } catch (thrown) {
     if (!(thrown instanceof ApiFailure) || thrown.status !== 401) throw thrown;
-    signedOut();
+    signedOut(asked_ms);
   }
 }
 
