@@ -67,11 +67,15 @@ async def test_a_log_is_read_in_order_over_pages_and_a_missing_entry_is_told(rec
         [entry async for entry in kept.log("shop-r1", 1, 411)]
 
 
-async def test_an_ended_trial_runs_no_more_and_stays_to_be_read(records: Records) -> None:
+async def test_an_ended_trial_that_is_retired_runs_no_more_and_stays_to_be_read(records: Records) -> None:
     kept, head = await opened(records)
     over = msgspec.structs.replace(head, number=1, life=Life(status=Status.STOPPED))
     assert await kept.write(over, Passed(1.0))
-    assert await kept.running() == []
+    # The leader retires it when nodes know of its end.
+    assert await kept.running() == ["shop-r1"]
+    for _ in range(2):
+        await kept.retire("shop-r1")
+        assert await kept.running() == []
     assert await kept.head("shop-r1") == over
 
 
