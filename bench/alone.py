@@ -28,7 +28,7 @@ import httpx
 import psutil
 
 from doors import Absent
-from foreign import Herd
+from foreign import Herd, registries_of
 from record import Bar, publish, stop
 from redqueen.cli.client import ApiClient
 from redqueen.cli.titles import matching
@@ -131,6 +131,7 @@ def processes_of(region: Region) -> dict[int, str]:
 def leave_alone(region: Region, envoys: dict[str, psutil.Process]) -> int:
     """Kill whatever is not an Envoy until nothing else is there; return how many were killed."""
     spared, killed = {one.pid for one in envoys.values()}, set[int]()
+    others: list[int] = []
     for _ in range(50):
         others = [pid for pid in processes_of(region) if pid not in spared]
         if not others:
@@ -219,8 +220,7 @@ def main() -> int:
         try:
             with region.api() as api:
                 viewer = viewer_of(api)
-                specs = sorted(region.data.glob("nodes/registry-*/node.json"))
-                herd = Herd(FOREIGN, [_address(path) for path in specs])
+                herd = Herd(FOREIGN, registries_of(region.data))
                 stack.callback(herd.close)
                 declare(region, api, herd)
                 envoys = envoys_of(region, api)
@@ -237,11 +237,6 @@ def main() -> int:
     claim = f"with every other process dead, gateways serve films and services as last known for {options.hours:g} h"
     settings = {name: getattr(options, name) for name in ("hours", "every")}
     return publish("alone", claim, bars, {"processes killed": killed, **found}, settings=settings)
-
-
-def _address(spec: Path) -> str:
-    node = httpx.Response(200, content=spec.read_bytes()).json()
-    return f"http://{node['host']}:{node['port']}"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 from doors import Absent
-from foreign import Herd
+from foreign import Herd, registries_of
 from gateway_beside_nginx import built
 from record import Bar, publish, stop
 from redqueen.cli.client import ApiClient
@@ -146,12 +146,7 @@ class Trial:
         self.unready = 0
         folders = sorted(region.data.glob("nodes/gateway-*/envoy"))
         self.files = Files(folders)
-        urls = [
-            f"http://{spec['host']}:{spec['port']}"
-            for path in sorted(region.data.glob("nodes/registry-*/node.json"))
-            for spec in [json.loads(path.read_bytes())]
-        ]
-        self.herd = Herd(FOREIGN, urls)
+        self.herd = Herd(FOREIGN, registries_of(region.data))
         self._dice = random.Random(5)  # noqa: S311 - the same order on every run
 
     def declare(self, api: ApiClient) -> None:

@@ -8,6 +8,7 @@ connections do. A replacement is another process on another port under another i
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -32,6 +33,12 @@ class Foreigner:
     process: subprocess.Popen[str]
     port: int
     killed_at: float = 0.0
+
+
+def registries_of(data: Path) -> list[str]:
+    """List the addresses of a region's registries."""
+    specs = [json.loads(path.read_bytes()) for path in sorted(data.glob("nodes/registry-*/node.json"))]
+    return [f"http://{spec['host']}:{spec['port']}" for spec in specs]
 
 
 @dataclass
