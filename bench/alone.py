@@ -93,7 +93,7 @@ def viewer_of(api: ApiClient) -> Viewer:
 
 
 def declare(region: Region, api: ApiClient, herd: Herd) -> None:
-    """Route a path to the foreign service, and wait until each of its instances was asked by every gateway."""
+    """Route a path to the foreign service, and wait until every gateway's files name each of its instances."""
     api.put(
         "/services/guide",
         {
@@ -114,13 +114,13 @@ def declare(region: Region, api: ApiClient, herd: Herd) -> None:
 
 
 def _told(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.glob("*.json") if FOREIGN.encode() in path.read_bytes())
+    return b"".join(content for path in folder.glob("*.json") if FOREIGN.encode() in (content := path.read_bytes()))
 
 
 def processes_of(region: Region) -> dict[int, str]:
     """List the living processes whose command names the region's data folder: their command, by pid."""
     found: dict[int, str] = {}
-    for process in psutil.process_iter(["cmdline", "environ", "status"]):
+    for process in psutil.process_iter(["cmdline", "environ"]):
         words = process.info["cmdline"] or []
         marked = (process.info["environ"] or {}).get(MARK) == str(region.data)
         if process.pid != os.getpid() and words and (marked or str(region.data) in " ".join(words)):
