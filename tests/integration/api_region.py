@@ -151,12 +151,19 @@ class Releases:
     records: list[ReleaseRecord] = field(default_factory=list)
 
     async def ship(
-        self, manifest: Manifest, artifact: Artifact, by: str, *, provenance: Provenance, because: str = ""
+        self,
+        manifest: Manifest,
+        artifact: Artifact,
+        by: str,
+        *,
+        provenance: Provenance,
+        because: str = "",
+        key: str = "",
     ) -> ReleaseRecord:
         """Keep one."""
         number = 1 + sum(kept.release.service == manifest.service for kept in self.records)
         build, now = build_of(manifest, f"r{number}", "/releases"), self.clock.now()
-        release = Release(manifest.service, number, artifact, manifest, build, by, now, because, provenance)
+        release = Release(manifest.service, number, artifact, manifest, build, by, now, because, provenance, key)
         self.records.append(ReleaseRecord(release, State(since_s=now)))
         return self.records[-1]
 

@@ -73,7 +73,9 @@ async def test_an_artifact_is_sent_once_shipped_listed_stopped_and_noted(tmp_pat
         assert (await client.get(f"/artifacts/{digest}")).json() == sent.json()
         assert left(tmp_path) == [f"{digest}.tar"]
         origin = {"commit": "c" * 40, "author": "Ada <a@b>", "clean": True}
-        made = await client.post("/releases", json={"artifact": digest, "because": "faster", "provenance": origin})
+        wish = {"artifact": digest, "because": "faster", "provenance": origin}
+        assert (await client.post("/releases", json=wish, headers={"idempotency-key": "k" * 65})).status_code == 400
+        made = await client.post("/releases", json=wish, headers={"idempotency-key": "k" * 64})
         assert made.status_code == 201, made.text
         card = msgspec.json.decode(made.content, type=releases.ReleaseCard)
         assert (card.service, card.id, card.trial, card.version, card.why) == ("shop", "r1", "shop-r1", "2", "faster")

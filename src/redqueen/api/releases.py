@@ -15,7 +15,7 @@ import msgspec
 from litestar import Request, get, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from redqueen.accounts.model import Identity
 from redqueen.api import bodies
@@ -30,6 +30,7 @@ from redqueen.errors import InvalidInput, NotFound, RedQueenError, Unavailable
 
 _OWNER = {"owner": True}
 _MAX_WORDS = 500
+_KEY = "Of your choice, another for each release: who asks again with it gets the release that was taken"
 _LOOKED_AT = 50
 """Newest releases of a service among which the one to undo is looked for."""
 
@@ -144,14 +145,17 @@ async def send(
 
 @post("/releases", status_code=201, opt=_OWNER, operation_id="ship", tags=["releases"])
 async def ship(
-    data: JSONBody[ReleaseWish], identity: NamedDependency[Identity], services: NamedDependency[Services]
+    data: JSONBody[ReleaseWish],
+    identity: NamedDependency[Identity],
+    services: NamedDependency[Services],
+    key: Annotated[str, HeaderParameter(name="Idempotency-Key", description=_KEY, max_length=64)] = "",
 ) -> ReleaseCard:
     """Ship an artifact: fresh nodes are started, tried on some viewers, and promoted or rolled back."""
     _check_words(data.because, *(str(value) for value in msgspec.structs.astuple(data.provenance)))
     manifest = await services.artifacts.manifest(data.artifact)
     kept = await services.artifacts.find(data.artifact)
     by = identity.account.name
-    record = await services.delivery.ship(manifest, kept, by, provenance=data.provenance, because=data.because)
+    record = await services.delivery.ship(manifest, kept, by, provenance=data.provenance, because=data.because, key=key)
     await noted(services, identity, "ship", _subject(record), data.because)
     return card(record)
 

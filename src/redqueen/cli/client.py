@@ -148,9 +148,13 @@ class ApiClient:
         except msgspec.MsgspecError as error:
             raise _not_understood(answer, error) from error
 
-    def post(self, path: str, body: object = None, *, again: bool = False) -> Any:
-        """Return the decoded JSON of a POST (None for an empty answer); `again` if it may be repeated."""
-        return _decoded(self.request("POST", path, body=body, again=again))
+    def post(self, path: str, body: object = None, *, again: bool = False, key: str = "") -> Any:
+        """Return the decoded JSON of a POST (None for an empty answer); `again` if it may be repeated.
+
+        What may not is repeated all the same where an idempotency `key` tells the region that it is the same.
+        """
+        headers = {"idempotency-key": key} if key else {}
+        return _decoded(self.request("POST", path, body=body, headers=headers, again=again or bool(key)))
 
     def put(self, path: str, body: object = None) -> Any:
         """Return the decoded JSON of a PUT (None for an empty answer)."""

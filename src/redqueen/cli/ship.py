@@ -8,6 +8,7 @@ kind the exit code. Ctrl-C ends the watching, not the release. Enter at `ship`.
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def ship(folder: Path, ref: str, because: str, detach: bool, as_json: bool, data
             note(_line(found))
         _send(api, found)
         wish = {"artifact": found.artifact.digest, "because": because, "provenance": found.provenance}
-        release = ReleaseNow.of(api.post("/releases", wish))
+        release = ReleaseNow.of(api.post("/releases", wish, key=uuid.uuid4().hex))
         tell(release, as_json=as_json)
     if not detach:
         with ApiClient.local(data_dir) as api:

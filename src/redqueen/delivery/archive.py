@@ -21,6 +21,8 @@ from redqueen.store.ports import ABSENT, Delete, Put, Record, Records
 PARTITION: Final = "delivery/releases"
 _KEPT, _OPEN, _AFTER = "kept/", "open/", "\U0010ffff"
 _TRIES: Final = 8
+_REMEMBERED: Final = 20
+"""So many releases of a service are looked at for a client's key; whose answer was lost asks again within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,22 @@ class Archive:
         self._records = records
 
     async def add(self, service: str, made: Callable[[int], Release], state: State) -> Kept:
-        """Keep a new release under the service's next number. Raises Conflict if others are always faster."""
+        """Keep a new release under the service's next number, or return the one that has its idempotency key.
+
+        Raises Conflict if others are always faster, or if the key was another artifact's.
+        """
         for _ in range(_TRIES):
-            newest = await self.newest(service, 1)
+            newest = await self.newest(service, _REMEMBERED)
             number = newest[0].release.number + 1 if newest else 1
+            release = made(number)
+            for kept in newest:
+                if release.key and kept.release.key == release.key:
+                    return _same(kept, release)
             key = _key(service, number)
-            record = ReleaseRecord(made(number), state)
-            changes = [Put(_KEPT + key, msgspec.json.encode(record), ABSENT), Put(_OPEN + key, b"")]
+            changes = [
+                Put(_KEPT + key, msgspec.json.encode(ReleaseRecord(release, state)), ABSENT),
+                Put(_OPEN + key, b""),
+            ]
             if await self._records.batch(PARTITION, changes):
                 return await self.get(service, number)
         raise _busy()
@@ -117,6 +128,17 @@ def _key(service: str, number: int) -> str:
 
 def _kept(row: Record) -> Kept:
     return Kept(msgspec.json.decode(row.value, type=ReleaseRecord), row.version)
+
+
+def _same(kept: Kept, release: Release) -> Kept:
+    if kept.release.artifact.digest == release.artifact.digest:
+        return kept
+    raise Conflict(
+        "release.key",
+        f"This idempotency key is that of {kept.release.id} of {release.service}",
+        why="It came with another artifact",
+        hint="Take a new key for each release",
+    )
 
 
 def _busy() -> Conflict:

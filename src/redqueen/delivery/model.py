@@ -114,6 +114,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     because: str = ""
     """What is tried, in the maker's words."""
     provenance: Provenance = Provenance()
+    key: str = ""
+    """The client's idempotency key: who asks again with it gets this release."""
 
     @property
     def id(self) -> str:

@@ -67,11 +67,19 @@ class Delivery:
         """What went wrong last with a release, so that it is told once."""
 
     async def ship(
-        self, manifest: Manifest, artifact: Artifact, by: str, *, provenance: Provenance, because: str = ""
+        self,
+        manifest: Manifest,
+        artifact: Artifact,
+        by: str,
+        *,
+        provenance: Provenance,
+        because: str = "",
+        key: str = "",
     ) -> ReleaseRecord:
         """Take a release whose artifact lies in the objects, and begin with it.
 
-        Raises InvalidInput, Conflict if it could not run or be routed here; Exhausted.
+        Who asks again with the same idempotency `key` gets the release that was taken. Raises InvalidInput,
+        Conflict if it could not run or be routed here, or if the key came with another artifact; Exhausted.
         """
         folder = str(await self._ports.folders.unpacked(artifact.digest))
         wishes = await self._ports.fleet.wishes()
@@ -80,9 +88,7 @@ class Delivery:
         def made(number: int) -> Release:
             build = self._ports.fleet.completed(build_of(manifest, f"r{number}", folder), wishes)
             now = self._clock.now()
-            return Release(
-                manifest.service, number, artifact, manifest, build, by, now, because=because, provenance=provenance
-            )
+            return Release(manifest.service, number, artifact, manifest, build, by, now, because, provenance, key)
 
         arming.checked(trial_of(made(0), self._clock.now()))
         kept = await self._archive.add(manifest.service, made, State(since_s=self._clock.now()))

@@ -29,6 +29,8 @@ class Region:
         self.wish: dict[str, Any] = {}
         self.phases = list(phases)
         self.phase = "stored"
+        self.keys: list[str] = []
+        self.cut = 0
         self.dying = 0
         self.interrupted = False
 
@@ -41,6 +43,10 @@ class Region:
             return self.trial()
         if request.method == "POST":
             self.wish = json.loads(request.content)
+            self.keys.append(request.headers.get("idempotency-key", ""))
+            if self.cut:
+                self.cut -= 1
+                raise httpx.ReadError("the connection was cut")
             return httpx.Response(201 if path == "/releases" else 202, json=self.card())
         if path == "/releases":
             return httpx.Response(200, json={"releases": [self.card()]})
@@ -149,6 +155,17 @@ def test_a_node_that_dies_during_the_upload_costs_another_try(made: Callable[...
     region.dying = 9
     assert run(["ship", str(folder)]) == 7
     assert not any(asked.startswith("POST") for asked in region.asked)
+
+
+def test_a_node_that_dies_while_it_takes_the_release_is_asked_again_under_the_same_key(
+    made: Callable[..., Region], folder: Path
+) -> None:
+    region = made("promoted")
+    region.cut = 2
+    assert run(["ship", str(folder)]) == 0
+    assert len(region.keys) == 3 and len(set(region.keys)) == 1 and region.keys[0]
+    assert run(["ship", str(folder)]) == 0
+    assert len(set(region.keys)) == 2, "another release has another key"
 
 
 def test_json_is_one_line_for_each_change_of_release_and_trial(

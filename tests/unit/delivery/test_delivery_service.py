@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from redqueen.delivery.acting import TrialSeen
+from redqueen.delivery.archive import Archive, Kept
 from redqueen.delivery.manifest import Manifest
-from redqueen.delivery.model import Artifact, Build, Phase, Provenance, ReleaseRecord
+from redqueen.delivery.model import Artifact, Build, Phase, Provenance, ReleaseRecord, State
 from redqueen.delivery.pins import Pins
 from redqueen.delivery.ports import DeliveryPorts, Size
 from redqueen.delivery.service import Delivery, ReleaseMoved
@@ -22,6 +23,7 @@ from redqueen.fleet.declared import ServiceFile, Wish, Wishes, same_process
 from redqueen.fleet.groups import group_of
 from redqueen.fleet.model import Edition, NodeState, NodeView
 from redqueen.store.drivers.memory import MemoryRecords
+from redqueen.store.ports import Delete, Put
 from redqueen.testing.clock import VirtualClock
 from redqueen.trials.model import Status, Trial
 
@@ -139,6 +141,18 @@ class Folders:
         self.kept = frozenset(digests)
 
 
+class Overtaken(MemoryRecords):
+    """Records in which somebody else writes, once, just before a batch."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def batch(self, partition: str, changes: Sequence[Put | Delete]) -> bool:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return await super().batch(partition, changes)
+
+
 class Rig:
     """A region of doubles with as many deliveries as are asked for."""
 
@@ -153,8 +167,8 @@ class Rig:
         ports = DeliveryPorts(self.records, self.pins, self.fleet, self.trials, self.flags, self.folders)
         return Delivery(ports, self.clock, self.events.append)
 
-    async def ship(self, number: int, manifest: Manifest = SHOP) -> ReleaseRecord:
-        return await self.delivery.ship(manifest, artifact(number), "me", provenance=Provenance())
+    async def ship(self, number: int, manifest: Manifest = SHOP, key: str = "") -> ReleaseRecord:
+        return await self.delivery.ship(manifest, artifact(number), "me", provenance=Provenance(), key=key)
 
     async def turns(self, seconds: float) -> None:
         for _ in range(int(seconds)):
@@ -249,6 +263,33 @@ async def test_two_ships_at_once_are_one_after_the_other() -> None:
     await rig.turns(10)
     assert [await rig.phase(2), await rig.phase(3)] == [Phase.STOPPED, Phase.TRYING]
     assert rig.fleet.groups == ["shop--r3-baseline", "shop--r3-canary"]
+
+
+async def test_who_asks_again_with_the_same_key_gets_the_release_that_was_taken() -> None:
+    rig = Rig()
+    await rig.ship(1, key="one")
+    assert (await rig.ship(2, key="two")).release.id == "r2"
+    again = await rig.another().ship(SHOP, artifact(1), "me", provenance=Provenance(), key="one")
+    assert again.release.id == "r1"
+    with pytest.raises(Conflict, match="key is that of r1"):
+        await rig.ship(3, key="one")
+    assert [(await rig.ship(4)).release.id for _ in range(2)] == ["r3", "r4"], "without a key each is another"
+
+
+async def test_who_is_overtaken_by_its_own_request_at_another_node_gets_that_release() -> None:
+    rig = Rig()
+    release = (await rig.ship(1)).release
+    records = Overtaken(rig.clock)
+    archive = Archive(records)
+
+    async def take() -> Kept:
+        return await archive.add(
+            "shop", lambda number: msgspec.structs.replace(release, number=number, key="k"), State()
+        )
+
+    records.meanwhile = take
+    assert (await take()).release.id == "r1"
+    assert [kept.release.id for kept in await archive.newest("shop")] == ["r1"]
 
 
 async def test_a_leader_that_dies_between_state_and_commands_loses_nothing() -> None:
