@@ -133,7 +133,7 @@ def show(page: Page, region: Region, part: str) -> None:
 def answers(region: Region, service: str, count: int = 40) -> Counter[str]:
     """Ask as so many new viewers; count the versions that answered."""
     found: Counter[str] = Counter()
-    with httpx.Client(base_url=read_credentials(region.data).address, trust_env=False, timeout=10) as client:
+    with httpx.Client(base_url=read_credentials(region.data).address, trust_env=False, timeout=30) as client:
         for _ in range(count):
             client.cookies.clear()
             found[client.get(f"/{service}").text] += 1
@@ -236,7 +236,7 @@ def test_a_flag_is_tried_with_the_keyboard_alone_and_its_experiment_is_shown_and
     expect(one).to_contain_text("a lower first rung")
     press_until(console, console.get_by_role("button", name="Stop try-player-start-rung-1"))
     console.keyboard.press("Enter")
-    press_until(console, console.get_by_role("dialog").get_by_label("Why"))
+    expect(console.get_by_role("dialog").get_by_label("Why"), "a dialog begins where it asks").to_be_focused()
     console.keyboard.type("only a look")
     console.keyboard.press("Enter")
     expect(one).to_have_attribute("data-phase", "ended")
