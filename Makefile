@@ -60,17 +60,17 @@ check: dev ## ruff, pyright strict, import-linter, web lint and types
 	cd web && $(NPM) run --silent lint
 	cd web && $(NPM) run --silent check
 
-# What waits for states may share the machine, the longest first; whoever measures time has it alone.
-SHARING := $(patsubst %,tests/integration/test_%.py,declared_services ship_region docs trials_region region_bad_input ship_api \
-	telemetry_node foreign_clients api_node_killed studio_films studio_deaths api_uploads hostile_http2 api_releases \
-	gateway_media flag_clients audience hostile_paths publish_sockets gateway_media_http registry_http api_routes \
-	gateway_counts gateway_passport publish_api gateway_players registry_tokens flags_api api_trials studio_samples \
-	api_audit traces api_services country_audience)
+# Whoever measures time, or starts a browser, has the machine alone; the others share it, the longest first.
+ALONE := $(patsubst %,tests/integration/test_%.py,gateway_arms gateway_policies gateway_trials registry_push viewer_sockets)
+LONG := $(patsubst %,tests/integration/test_%.py,declared_services ship_region docs region_bad_input trials_region ship_api \
+	telemetry_node studio_films foreign_clients api_node_killed studio_deaths hostile_registry gateway_stability \
+	registry_service gateway_transport hostile_gateway gateway_lives gateway_restart fleet_teardown)
+SHARING := $(LONG) $(filter-out $(ALONE) $(LONG),$(sort $(wildcard tests/integration/test_*.py)))
 test: dev ## unit, contract, simulation, integration and browser tests
 	cd web && $(NPM) run --silent test
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract tests/simulation $(ARGS)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(SHARING) $(ARGS)
-	$(BIN)/pytest tests/integration tests/browser $(SHARING:%=--ignore=%) $(ARGS)
+	$(BIN)/pytest $(ALONE) tests/browser $(ARGS)
 
 bench: dev ## run every benchmark and write bench/results (about 45 minutes; bench/README.md says what they need)
 	$(BIN)/python bench/start.py

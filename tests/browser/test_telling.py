@@ -117,7 +117,7 @@ def rows(region: Region, since: int, until: int) -> list[SessionRow]:
         nodes = [node for node in api.get("/fleet")["nodes"] if node["role"] == "api"]
     for node in nodes:
         url = f"http://{node['address']}/telemetry/v1/sessions?since={since}&until={until}"
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=5, trust_env=False)
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)
         assert answer.status_code == 200, answer.text
         found += msgspec.msgpack.decode(answer.content, type=list[SessionRow])
     return found

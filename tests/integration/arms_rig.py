@@ -72,7 +72,7 @@ class TrialRegion:
     endpoints: Endpoints
     told: Routes
     _known: dict[str, int] = field(default_factory=dict[str, int])
-    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=10, trust_env=False))
+    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30, trust_env=False))
 
     @property
     def url(self) -> str:

@@ -50,7 +50,7 @@ class Pair:
     def put(self, key: str, **changes: Any) -> None:
         """Change a flag at the first node."""
         flag = {**FLAGS[key], **changes, "revision": self.revisions.get(key)}
-        answer = httpx.put(f"{self.writing}/api/v1/flags/{key}", json=flag, headers=BEARER, timeout=10)
+        answer = httpx.put(f"{self.writing}/api/v1/flags/{key}", json=flag, headers=BEARER, timeout=30)
         assert answer.status_code == 200, answer.text
         self.revisions[key] = answer.json()["revision"]
 
@@ -62,7 +62,7 @@ def pair(folder: Path) -> Generator[Pair]:
         found = Pair(one.url, address)
         for key in FLAGS:
             found.put(key)
-        answer = httpx.post(f"{one.url}/api/v1/flag-tokens", json={"name": "tests"}, headers=BEARER, timeout=10)
+        answer = httpx.post(f"{one.url}/api/v1/flag-tokens", json={"name": "tests"}, headers=BEARER, timeout=30)
         found.token = answer.json()["token"]
         yield found
 
@@ -90,7 +90,7 @@ def door(folder: Path, api_port: int) -> Generator[str]:
 
 def _answers(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=30, trust_env=False).status_code == 200
     return False
 
 
@@ -131,7 +131,7 @@ class Provider:
         self.until(lambda: len(self.told) > before, f"an answer to {line}")
         return self.told[before]
 
-    def until(self, true: Callable[[], bool], what: str, limit_s: float = 20.0) -> None:
+    def until(self, true: Callable[[], bool], what: str, limit_s: float = 40.0) -> None:
         """Wait until something holds while the program runs."""
         deadline = time.monotonic() + limit_s
         while not true():

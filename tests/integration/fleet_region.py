@@ -121,7 +121,7 @@ async def supervised(
                 group.cancel_scope.cancel()
 
 
-async def until(holds: Callable[[], object], *, within_s: float = 10.0) -> None:
+async def until(holds: Callable[[], object], *, within_s: float = 30.0) -> None:
     """Wait until something holds; fails the test when it does not within the time."""
     with anyio.fail_after(within_s):
         while not holds():

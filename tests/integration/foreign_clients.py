@@ -154,7 +154,7 @@ class Relay:
             while True:
                 client, _ = self._listener.accept()
                 try:
-                    registry = socket.create_connection(("127.0.0.1", self._port), timeout=5)
+                    registry = socket.create_connection(("127.0.0.1", self._port), timeout=30)
                 except OSError:
                     client.close()
                     continue

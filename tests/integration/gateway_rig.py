@@ -157,7 +157,7 @@ class Gateway:
     states: list[GatewayState] = field(default_factory=list)
     envoys: list[ProcessId | None] = field(default_factory=list)
 
-    async def until_state(self, wanted: Any, *, within_s: float = 5) -> GatewayState:
+    async def until_state(self, wanted: Any, *, within_s: float = 30) -> GatewayState:
         with anyio.fail_after(within_s):
             while not (self.states and wanted(self.states[-1])):
                 await anyio.sleep(0.002)
@@ -235,7 +235,7 @@ async def gateway(
             )
 
         try:
-            with anyio.fail_after(15):
+            with anyio.fail_after(30):
                 await group.start(run)
             yield running
         finally:
@@ -258,7 +258,7 @@ def end_envoy(folder: Path) -> None:
         Path(f"/dev/shm/envoy_shared_memory_{base_id * 10}").unlink(missing_ok=True)
 
 
-async def answers(client: httpx.AsyncClient, url: str, *, within_s: float = 5) -> httpx.Response:
+async def answers(client: httpx.AsyncClient, url: str, *, within_s: float = 30) -> httpx.Response:
     """Ask until something answers at all."""
     with anyio.fail_after(within_s):
         while True:

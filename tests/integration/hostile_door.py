@@ -37,12 +37,12 @@ class Door:
     def serves(self) -> None:
         """Assert that an honest viewer and an honest caller are served, quickly, by the same Envoy."""
         began = time.monotonic()
-        with httpx.Client(trust_env=False, timeout=5) as client:
+        with httpx.Client(trust_env=False, timeout=15) as client:
             film = client.get(f"{self.gateway.url}/v/{token('t1')}/t1/v/1.m4s")
             told = client.get(f"{self.gateway.url}/api/honest")
         assert (film.status_code, film.content) == (200, WHOLE)
         assert (told.status_code, told.text) == (200, "seen GET /api/honest HTTP/1.1")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         assert [envoy.pid for envoy in self.gateway.envoys if envoy] == [self.pid]
 
     def clean(self, answer: bytes) -> None:

@@ -106,7 +106,7 @@ def send_raw(port: int, payload: bytes | Iterable[bytes], *, quiet_s: float = _Q
     """Send bytes as they are; return all that comes back until it is quiet or closed."""
     pieces = [payload] if isinstance(payload, bytes) else payload
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
         ends_at = time.monotonic() + limit_s
         with contextlib.suppress(OSError):
             for piece in pieces:
@@ -165,7 +165,7 @@ class H2:
     """A connection that speaks HTTP/2 as badly as it is told to."""
 
     def __init__(self, port: int, settings: bytes = b"") -> None:
-        self.raw = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.raw = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.raw.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
         self._rest = b""
 
@@ -202,7 +202,7 @@ class H2:
                 return [*found, (-1, 0, 0, b"")]
             self._rest += piece
 
-    def ended(self, *, within_s: float = 10.0) -> bool:
+    def ended(self, *, within_s: float = 30.0) -> bool:
         """Tell whether the connection is closed, or said that it will be."""
         ends_at = time.monotonic() + within_s
         while time.monotonic() < ends_at:

@@ -44,7 +44,7 @@ class Client(QuicConnectionProtocol):
         self.was_reset |= bool(token) and bytes(data[-16:]) == token  # type: ignore[arg-type]
         super().datagram_received(data, addr)  # type: ignore[arg-type]
 
-    async def get(self, path: str, *, within_s: float = 10, **headers: str) -> Answer:
+    async def get(self, path: str, *, within_s: float = 30, **headers: str) -> Answer:
         """Ask for `path`; TimeoutError where no whole answer comes."""
         stream = self._quic.get_next_available_stream_id()
         answer = self._answers[stream] = Answer()

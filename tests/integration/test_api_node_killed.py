@@ -62,7 +62,7 @@ def _await(node: Node) -> None:
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline and node.process.poll() is None:
         try:
-            if httpx.get(f"{node.url}/api/v1/health", timeout=5).status_code == 200:
+            if httpx.get(f"{node.url}/api/v1/health", timeout=30).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.1)

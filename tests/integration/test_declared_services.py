@@ -94,7 +94,7 @@ def show(region: Region, name: str) -> dict[str, Any]:
 
 
 def ask(region: Region, path: str) -> httpx.Response:
-    return httpx.get(read_credentials(region.data).address + path, timeout=10, trust_env=False)
+    return httpx.get(read_credentials(region.data).address + path, timeout=30, trust_env=False)
 
 
 def until(holds: Callable[[], object], within_s: float = 45.0) -> None:

@@ -47,7 +47,7 @@ async def test_a_killed_node_is_started_again_and_everybody_hears_of_it(data_dir
         noticed_s = time.monotonic() - at
         await until(lambda: (now := node_process(data_dir, A)) and now != before)
         await until(lambda: region.is_up(A, B))
-        assert noticed_s < 0.5
+        assert noticed_s < 2.5
         assert region.ears.heard == [(A, "it was killed by SIGKILL")]
         await until(lambda: A in region.board.views and region.board.views[A].restarts == 1)
         assert region.board.views[A].because == "started again: it was killed by SIGKILL"

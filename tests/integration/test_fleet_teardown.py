@@ -128,4 +128,4 @@ async def test_a_stopped_supervisor_is_killed_and_its_nodes_are_ended(data_dir: 
         at = time.monotonic()
         ended = await down(data_dir, grace_s=0)
         assert sorted(one.node_id for one in ended) == [A, B, "supervisor"]
-        assert time.monotonic() - at < 15
+        assert time.monotonic() - at < 40

@@ -48,7 +48,7 @@ async def test_it_serves_and_drains_on_ctrl_c(data_dir: Path, tmp_path: Path) ->
     with up(data_dir, output, str(port)) as child:
         await until(lambda: f"serves at http://127.0.0.1:{port}" in output.read_text(), within_s=30)
         await until(lambda: "warning: no films today" in output.read_text())
-        await until(lambda: len([v for v in seen_in(data_dir) if v.state == "up"]) == NODES + 1, within_s=20)
+        await until(lambda: len([v for v in seen_in(data_dir) if v.state == "up"]) == NODES + 1, within_s=30)
         child.send_signal(signal.SIGINT)
         assert child.wait(20) == 0
     said = output.read_text()
@@ -66,7 +66,7 @@ async def test_a_killed_supervisor_is_followed_by_one_that_adopts_all_at_the_sam
         port = taken.getsockname()[1]
         with up(data_dir, output, str(port)) as child:
             await until(lambda: "serves at" in output.read_text(), within_s=30)
-            await until(lambda: len([v for v in seen_in(data_dir) if v.state == "up"]) == NODES + 1, within_s=20)
+            await until(lambda: len([v for v in seen_in(data_dir) if v.state == "up"]) == NODES + 1, within_s=30)
             assert f"port {port} is taken" in output.read_text()
             address = output.read_text().partition("serves at ")[2].split()[0]
             before = {view.node_id: view.pid for view in seen_in(data_dir) if view.role != "supervisor"}

@@ -45,7 +45,7 @@ class Pair:
     def call(self, method: str, path: str, *, at: int = 0, body: object = None) -> httpx.Response:
         url = f"{self.registries[at].url}/eureka/v2/{path}"
         headers = {"accept": "application/json"}
-        return httpx.request(method, url, json=body, headers=headers, timeout=5, trust_env=False)
+        return httpx.request(method, url, json=body, headers=headers, timeout=30, trust_env=False)
 
     def know(self, app: str, instance_id: str, status: str) -> bool:
         """Tell whether both registries say this of an instance ("" for that they do not know it)."""
@@ -86,7 +86,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def test_the_answer_to_head_has_no_body_that_the_next_answer_would_be_taken_for(pair: Pair) -> None:
-    with httpx.Client(base_url=pair.registries[0].url, timeout=5, trust_env=False) as one:
+    with httpx.Client(base_url=pair.registries[0].url, timeout=30, trust_env=False) as one:
         for path in ("/eureka/v2/apps", "/eureka/v2/nothing", "/registry/v1/nothing"):
             assert one.head(path).content == b""
             assert one.get("/registry/v1/health").json()["epoch"]

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def client():
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
         yield client
 
 
@@ -50,7 +50,7 @@ async def test_envoy_serves_on_while_the_agent_is_dead_and_the_next_agent_adopts
         (tmp_path / "endpoints.json").write_bytes(msgspec.json.encode((one.endpoint(),)))
         try:
             with agent_process(tmp_path, port) as first:
-                assert (await answers(client, url, within_s=20)).text.startswith("api-a-1")
+                assert (await answers(client, url, within_s=30)).text.startswith("api-a-1")
                 first.kill()
                 first.wait()
                 envoy = envoy_of(folder)
@@ -61,7 +61,7 @@ async def test_envoy_serves_on_while_the_agent_is_dead_and_the_next_agent_adopts
                 assert envoy_of(folder) == envoy
                 assert EnvoyAdopted(envoy.pid) in second.events
                 assert second.envoys[0] == envoy
-                with anyio.fail_after(10):
+                with anyio.fail_after(30):
                     while not (await client.get(url)).text.startswith("api-b-1"):
                         await anyio.sleep(0.01)
         finally:
@@ -95,17 +95,17 @@ async def test_two_gateways_share_one_port_and_one_may_die(tmp_path: Path):
             gateway(tmp_path, Endpoints(one.endpoint()), Routes(), port=port, zone="b") as second,
         ):
             for _ in range(40):
-                async with httpx.AsyncClient(trust_env=False, timeout=10) as fresh:
+                async with httpx.AsyncClient(trust_env=False, timeout=30) as fresh:
                     assert (await fresh.get(first.url + "/api/x")).status_code == 200
             for log in (first.settings.log, second.settings.log):
-                with anyio.fail_after(10):
+                with anyio.fail_after(30):
                     while '"event":"Request"' not in log.read_text():
                         await anyio.sleep(0.05)
             first.drain.set()
             failed = 0
             until = time.monotonic() + 2.5
             while time.monotonic() < until:
-                async with httpx.AsyncClient(trust_env=False, timeout=10) as fresh:
+                async with httpx.AsyncClient(trust_env=False, timeout=30) as fresh:
                     try:
                         assert (await fresh.get(second.url + "/api/x")).status_code == 200
                     except httpx.TransportError:
@@ -127,7 +127,7 @@ async def test_a_drain_lets_requests_in_flight_finish_and_then_ends_envoy(tmp_pa
                 await anyio.sleep(0.03)
                 running.drain.set()
             assert slow == [200]
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while processes.is_alive(envoy_of(running.settings.folder)):
                     await anyio.sleep(0.02)
 
@@ -152,7 +152,7 @@ async def test_what_envoy_refuses_is_taken_back_and_told(tmp_path: Path, client)
             await anyio.sleep(0.05)
             assert (await answers(client, running.url + "/api/x")).status_code == 200
             routes.now = Routes().now
-            await running.until_state(lambda state: state.serving and not state.rejected, within_s=15)
+            await running.until_state(lambda state: state.serving and not state.rejected, within_s=30)
 
 
 async def test_an_agent_without_any_answer_serves_from_its_last_good_files(tmp_path: Path, client):
@@ -205,5 +205,5 @@ async def test_a_taken_port_is_told_and_the_listener_comes_up_when_it_is_free(tm
                 assert not state.serving
                 assert "in use" in state.because
                 taken.close()
-                await running.until_state(lambda state: state.serving, within_s=15)
+                await running.until_state(lambda state: state.serving, within_s=30)
                 assert (await client.get(running.url + "/api/x")).status_code == 200

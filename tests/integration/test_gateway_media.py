@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def client():
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
         yield client
 
 
@@ -207,7 +207,7 @@ async def test_no_spelling_of_a_path_reads_what_lies_outside(running: Gateway):
 
 
 def _raw(port: int, path: str, headers: str) -> tuple[int, str]:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
         raw.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n".encode("latin-1"))
         answer = b""
         while piece := raw.recv(65536):
@@ -258,7 +258,7 @@ async def test_without_keys_no_media_is_served_and_with_new_keys_old_tokens_end(
             known = state.version
             state = await running.until_state(lambda state, known=known: state.serving and state.version != known)
             # A connection made before may still meet the old keys, for the drain time at most.
-            async with httpx.AsyncClient(timeout=10, trust_env=False) as fresh:
+            async with httpx.AsyncClient(timeout=30, trust_env=False) as fresh:
                 assert (await fresh.get(url, headers=cookie(token("t1", key=key)))).status_code == 200
                 assert (await fresh.get(url, headers=cookie(token("t1", key=other)))).status_code == 401
 
@@ -274,7 +274,7 @@ async def test_no_media_token_reaches_the_log(running: Gateway, client):
     ):
         await anyio.to_thread.run_sync(_raw, running.settings.listen_port, path.replace(" ", "%20"), "")
     await client.get(f"{running.url}/media/t9/none.m4s", headers=cookie(value))
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while "/media/t9/none.m4s" not in running.settings.log.read_text():
             await anyio.sleep(0.1)
     assert value.split(".")[2] not in running.settings.log.read_text()

@@ -34,7 +34,7 @@ async def running(tmp_path: Path):
 @pytest.fixture
 async def ask(running: Gateway):
     async with httpx.AsyncClient(
-        base_url=f"{running.url}/media/", headers=COOKIE, timeout=10, trust_env=False
+        base_url=f"{running.url}/media/", headers=COOKIE, timeout=30, trust_env=False
     ) as client:
 
         async def ask(name: str, how: str = "GET", **headers: str) -> httpx.Response:
@@ -95,7 +95,7 @@ async def test_each_range_gets_its_part_or_the_whole_or_416_with_the_size(ask):
 
 
 async def test_a_link_serves_the_same_ranges_and_any_page_may_read_them(running: Gateway):
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
         link = f"{running.url}/v/{token('t1')}/{SEGMENT}"
         answer = await client.get(link, headers={"range": "bytes=-3", "origin": "https://elsewhere.example"})
     assert (answer.status_code, answer.content) == (206, WHOLE[-3:])
@@ -163,7 +163,7 @@ async def test_two_header_lines_are_one_list(running: Gateway, ask):
 
 
 def _raw(port: int, path: str, headers: str) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n".encode())
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode(errors="replace")
 
@@ -322,7 +322,7 @@ async def test_a_media_folder_with_an_odd_name_is_served(tmp_path: Path):
     put_media(folder)
     async with (
         gateway(folder, Endpoints(), Routes()) as running,
-        httpx.AsyncClient(headers=COOKIE, timeout=10, trust_env=False) as client,
+        httpx.AsyncClient(headers=COOKIE, timeout=30, trust_env=False) as client,
     ):
         answer = await client.get(f"{running.url}/media/{SEGMENT}", headers={"range": "bytes=-1"})
         assert (answer.status_code, answer.content) == (206, WHOLE[-1:])

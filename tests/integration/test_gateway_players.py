@@ -35,7 +35,7 @@ HEADERS = {
 async def _play(running: Gateway, reports: PlayerReports) -> None:
     right = token("t1")
     segment, said = f"/v/{right}/t1/v/1.m4s", quote(QUERY)
-    async with httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=30) as client:
         preflight = await client.options(
             segment,
             headers={
@@ -63,7 +63,7 @@ async def _play(running: Gateway, reports: PlayerReports) -> None:
         ]
         for path, headers, status in asked:
             assert (await client.get(path, headers=headers)).status_code == status, path
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         while _counted(reports, 'outcome="kept"', 'outcome="unreadable"') != 7:
             await anyio.sleep(0.05)
     text = (running.settings.folder / "envoy" / NAME).read_text() + running.settings.log.read_text()
@@ -88,7 +88,7 @@ async def test_cmcd_of_media_requests_is_in_parquet_and_metrics_and_holds_no_tok
         group.start_soon(reports.keep)
         await _play(running, reports)
         left: list[spool.Orphan] = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(30):
             while sum(len(list(spool.lines(path))) for one in left for path in spool.segments(one.folder)) < 3:
                 left += spool.orphans(tmp_path / "telemetry")
                 await anyio.sleep(0.05)

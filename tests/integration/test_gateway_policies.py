@@ -84,12 +84,12 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyRegion]:
 
 @pytest.fixture(scope="module")
 def client(region: PolicyRegion) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=region.url, timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=region.url, timeout=30, trust_env=False) as client:
         yield client
 
 
 def talk(region: PolicyRegion, request: str) -> socket.socket:
-    raw = socket.create_connection(("127.0.0.1", region.port), timeout=5)
+    raw = socket.create_connection(("127.0.0.1", region.port), timeout=30)
     raw.sendall(request.replace("\n", "\r\n").encode())
     return raw
 
@@ -210,12 +210,12 @@ def test_bodies_and_headers_beyond_the_limits_are_refused(client: httpx.Client):
 def test_a_slow_read_is_asked_of_the_other_node_too_and_the_first_answer_counts(
     region: PolicyRegion, client: httpx.Client
 ):
-    region.nodes["hedge-1"].slow_s = 3.0
+    region.nodes["hedge-1"].slow_s = 20.0
     began = time.monotonic()
     answers = [client.get("/hedge/x").text for _ in range(4)]
     assert all(text.startswith("hedge-2") for text in answers)
     assert region.nodes["hedge-1"].asked
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 15
     # Nobody is given up for being slow: the first to be asked is also the first to answer.
     region.nodes["hedge-1"].slow_s = region.nodes["hedge-2"].slow_s = 0.3
     assert client.get("/hedge/x").status_code == 200

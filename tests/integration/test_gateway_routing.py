@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def client():
     limits = httpx.Limits(max_connections=20)
-    async with httpx.AsyncClient(timeout=10, trust_env=False, limits=limits) as client:
+    async with httpx.AsyncClient(timeout=30, trust_env=False, limits=limits) as client:
         yield client
 
 
@@ -140,7 +140,7 @@ async def test_large_bodies_stream_on_the_upload_route_and_are_refused_elsewhere
 
 
 def _send_until_answered(port: int, size_bytes: int) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
         raw.sendall(f"POST /api/v1/titles HTTP/1.1\r\nhost: x\r\ncontent-length: {size_bytes}\r\n\r\n".encode())
         sent = 0
         while sent < size_bytes and not select.select([raw], [], [], 0.001)[0]:
@@ -165,7 +165,7 @@ async def test_a_route_can_be_added_while_running(tmp_path: Path, client):
 async def test_http2_without_tls_is_spoken(tmp_path: Path):
     with backends("api-a-1") as (one,):
         async with gateway(tmp_path, Endpoints(one.endpoint()), Routes()) as running:
-            with socket.create_connection(("127.0.0.1", running.settings.listen_port), timeout=5) as raw:
+            with socket.create_connection(("127.0.0.1", running.settings.listen_port), timeout=30) as raw:
                 raw.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
                 header = raw.recv(9)
                 assert header[3] == 4  # a SETTINGS frame: the server took up HTTP/2

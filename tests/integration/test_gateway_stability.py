@@ -97,13 +97,13 @@ async def test_with_everything_else_dead_envoys_serve_and_a_gateway_that_restart
         started = await begin(region, gateways="ac")
         put_film(region)
         film = f"{region.url}/v/{await media_token(region)}/t1/1.m4s"
-        client = httpx.AsyncClient(trust_env=False, timeout=10)
+        client = httpx.AsyncClient(trust_env=False, timeout=30)
         async with client, registered(region, instance("api-a-1", one.port, lease_s=3)):
             await served_by_all(region, client, film)
             for node_id in started:
                 region.kill(node_id)
         # Nobody heartbeats, nobody evicts, nobody follows any more: longer than the lease.
-        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             await anyio.sleep(4)
             await served_by_all(region, client, film)
             await a_gateway_returns(region, client, film, "gateway-a-1")
@@ -126,9 +126,9 @@ async def served_by_all(region: Nodes, client: httpx.AsyncClient, film: str) -> 
     """See each Envoy answer film and service; which one takes a new connection is the kernel's choice."""
     logs = [region.data_dir / "logs" / f"gateway-{zone}-1.log" for zone in "ac"]
     before = [log.read_text().count('"path":"/api/x"') for log in logs]
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         while any(log.read_text().count('"path":"/api/x"') <= had for log, had in zip(logs, before, strict=True)):
-            async with httpx.AsyncClient(trust_env=False, timeout=10) as fresh:
+            async with httpx.AsyncClient(trust_env=False, timeout=30) as fresh:
                 assert (await fresh.get(film)).content == b"film" * 1000
                 answer = await fresh.get(f"{region.url}/api/x")
                 # The route and the instance may be a moment away at the very start.
@@ -230,10 +230,10 @@ async def test_a_dead_foreign_instance_is_gone_within_moments_and_an_ill_one_sta
             with load(region.public_port, 6, path="/api/slow", kept=8, fresh=0) as asked:
                 await anyio.sleep(2)
                 await anyio.to_thread.run_sync(two.kill)
-                gone_s = await until(lambda: "api-b-1" not in seen["names"], within_s=20)
+                gone_s = await until(lambda: "api-b-1" not in seen["names"], within_s=30)
             print(f"a dead instance with a lease of {FOREIGN_LEASE_S} s was gone after {gone_s:.2f} s")  # noqa: T201
             record_property("gone_s", gone_s)
-            assert gone_s < 5
+            assert gone_s < FOREIGN_LEASE_S / 4
             assert ill.hung_up > 0
             assert {"api-a-1", "ill-b-1"} <= seen["names"]
             assert asked.failures == {}
@@ -244,7 +244,7 @@ async def test_a_dead_foreign_instance_is_gone_within_moments_and_an_ill_one_sta
 async def until_used(region: Nodes, *all_of: Backend) -> None:
     """Ask until each of these has answered."""
     left = {one.name for one in all_of}
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         with anyio.fail_after(30):
             while left:
                 left.discard((await answers(client, f"{region.url}/api/x")).text.split(" ")[0])

@@ -196,7 +196,7 @@ def test_headers_from_outside_steer_nothing(front: Door) -> None:
         "x-envoy-upstream-rq-timeout-ms": "1", "x-envoy-upstream-rq-per-try-timeout-ms": "1",
         "x-envoy-max-retries": "90",
         "x-envoy-retry-on": "5xx", "x-envoy-hedge-on-per-try-timeout": "true", "x-envoy-fault-abort-request": "503",
-        "x-envoy-fault-abort-request-percentage": "100", "x-envoy-fault-delay-request": "3000",
+        "x-envoy-fault-abort-request-percentage": "100", "x-envoy-fault-delay-request": "20000",
         "x-envoy-original-path": "/other", "x-envoy-upstream-alt-stat-name": "x", "x-envoy-ip-tags": "x",
         "x-envoy-internal": "true", "x-envoy-expected-rq-timeout-ms": "1", "x-envoy-decorator-operation": "x",
         "x-envoy-force-trace": "1", "x-rq-arm": "b", "x-rq-media-token": "x", "x-rq-zone": "c", "X-RQ-Anything": "1",
@@ -204,12 +204,12 @@ def test_headers_from_outside_steer_nothing(front: Door) -> None:
     }  # fmt: skip
     spelled = {**controls, **{name.upper(): value for name, value in controls.items()}}
     spelled |= {name.replace("-", "_"): value for name, value in controls.items()}
-    with httpx.Client(trust_env=False, timeout=5) as client:
+    with httpx.Client(trust_env=False, timeout=30) as client:
         for name, value in spelled.items():
             began = time.monotonic()
             answer = client.get(f"{front.gateway.url}/api/steer", headers={name: value})
             assert answer.status_code == 200, name
-            assert time.monotonic() - began < 2.5, name
+            assert time.monotonic() - began < 15, name
     seen = front.backend.about("/api/steer")
     assert len(seen) == len(spelled)
     for request in seen:
@@ -225,7 +225,7 @@ def test_slow_senders_are_ended_by_the_limits_while_others_are_served(front: Doo
     with contextlib.ExitStack() as stack:
 
         def opened(first: bytes) -> socket.socket:
-            raw = stack.enter_context(socket.create_connection(("127.0.0.1", front.port), timeout=5))
+            raw = stack.enter_context(socket.create_connection(("127.0.0.1", front.port), timeout=30))
             raw.sendall(first)
             return raw
 

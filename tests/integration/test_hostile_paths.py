@@ -131,7 +131,7 @@ def around_links(right: str) -> list[str]:
 
 def http1(port: int, path: str, headers: str = "") -> tuple[int, bytes]:
     """Ask for a path exactly as it is written."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
         raw.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n".encode())
         answer = b""
         while piece := raw.recv(65536):

@@ -116,7 +116,7 @@ async def test_who_dawdles_or_says_nothing_is_hung_up_on(monkeypatch: pytest.Mon
         for first in (b"", b"GET /", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"):
             begin_s = time.monotonic()
             async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-                with anyio.fail_after(15), contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+                with anyio.fail_after(30), contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream):
                     if first:
                         await stream.send(first)
                     for _ in range(100):
@@ -124,7 +124,7 @@ async def test_who_dawdles_or_says_nothing_is_hung_up_on(monkeypatch: pytest.Mon
                             await stream.receive()
                         if first:
                             await stream.send(b"x")
-            assert time.monotonic() - begin_s < 15, first
+            assert time.monotonic() - begin_s < 30, first
 
 
 async def test_a_stream_that_nobody_reads_ends_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ async def test_a_stream_that_nobody_reads_ends_and_others_go_on(monkeypatch: pyt
     async with served() as (handler, port):
         async with await anyio.connect_tcp("127.0.0.1", port) as deaf:
             await deaf.send(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 while not handler.ended:
                     assert b"200 OK" in await ask(port, b"GET /other HTTP/1.0\r\n\r\n")
 

@@ -142,7 +142,7 @@ async def test_a_suspect_that_refuses_is_gone_within_a_moment_and_one_that_accep
             begin_s = time.monotonic()
             assert await client.report_suspects([url], [*suspects, elsewhere], REGION_TOKEN)
             while (await http.get("/registry/v1/health")).json()["instances"] != 1:
-                assert time.monotonic() - begin_s < 10
+                assert time.monotonic() - begin_s < 30
                 await anyio.sleep(0.01)
             await anyio.sleep(0.5)
             assert f"a-{ports[0]}</instanceId>" in (await http.get("/eureka/apps/API")).text
@@ -156,7 +156,7 @@ async def test_a_name_that_the_region_declares_while_it_runs_is_taken_from_whoev
     ):
         assert (await http.post("/eureka/apps/BILLS", json=document("BILLS"))).status_code == 204
         declared.append("bills")
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             while (await http.get("/eureka/apps/BILLS/x")).status_code != 404:
                 await anyio.sleep(0.05)
         assert (await http.post("/eureka/apps/BILLS", json=document("BILLS"))).status_code == 403

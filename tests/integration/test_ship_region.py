@@ -147,7 +147,7 @@ def test_the_examples_are_shipped_as_they_are_at_the_same_time(region: Region) -
 
 
 def ask(region: Region, path: str) -> str:
-    return httpx.get(read_credentials(region.data).address + path, timeout=10, trust_env=False).text
+    return httpx.get(read_credentials(region.data).address + path, timeout=30, trust_env=False).text
 
 
 def test_a_group_and_a_service_under_trial_are_not_changed_by_hand(region: Region, folders: Path) -> None:

@@ -120,7 +120,7 @@ async def test_gateway_api_and_store_are_one_trace_with_service_release_and_arms
             services.telemetry.opened(),
             serving(edge(services, tracing), "127.0.0.1", port, linger_s=0.1),
             gateway(tmp_path, Endpoints(*nodes), Routes(inputs), otlp_url=collector.url) as running,
-            httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=10) as client,
+            httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=30) as client,
         ):
             await running.until_state(lambda state: state.serving)
             headers = {**BEARER, **cookie_of(viewer_in("canary", trial))}
@@ -128,7 +128,7 @@ async def test_gateway_api_and_store_are_one_trace_with_service_release_and_arms
                 answer = await client.get("/api/v1/titles", headers=headers)
                 assert answer.status_code == 200, answer.text
             await anyio.to_thread.run_sync(tracing.close)
-            with anyio.fail_after(20):
+            with anyio.fail_after(30):
                 while not any(one.facts["service.name"] == "gateway" for one in collector.spans):
                     await anyio.sleep(0.05)
     first = next(one for one in collector.spans if one.facts["service.name"] == "gateway")

@@ -24,7 +24,7 @@ async def test_who_waited_while_the_film_was_moved_gets_nothing_to_write_to(tmp_
         async with spool.writer("a", take_over=True) as writer:
             given.append(writer)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group, spool.writer("a", take_over=False) as holder:
             assert holder is not None
             await holder.append(b"whole")

@@ -40,7 +40,7 @@ async def test_a_spawned_process_is_known_by_pid_and_start_time_and_stops(tmp_pa
     child = spawn(SLEEP, log=tmp_path / "log")
     assert is_alive(child)
     assert not is_alive(ProcessId(child.pid, child.started_s - 60)), "a reused pid would be mistaken for the child"
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await stop(child, grace_s=2)
     assert not is_alive(child)
     assert identify(child.pid) is None
@@ -52,7 +52,7 @@ async def test_a_process_that_ignores_term_is_killed_after_its_grace(tmp_path: P
         "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
     )
     child = spawn([sys.executable, "-S", "-c", stubborn], log=tmp_path / "log")
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while b"ready" not in (tmp_path / "log").read_bytes():
             await anyio.sleep(0.01)
         started = time.monotonic()
@@ -75,7 +75,7 @@ async def test_an_exit_is_noticed_at_once_whoever_the_parent_is(tmp_path: Path) 
         await wait_exit(orphan)
         noticed.append(time.monotonic())
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             await anyio.sleep(0.1)
@@ -119,7 +119,7 @@ async def test_an_engine_that_takes_too_long_is_killed_with_its_group() -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match="did not finish within"):
         await run(SLEEP, timeout_s=0.5, limits=limits())
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.anyio
