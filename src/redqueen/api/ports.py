@@ -113,7 +113,14 @@ class ReleasesPort(Protocol):
     """What ships, keeps and undoes releases."""
 
     async def ship(
-        self, manifest: Manifest, artifact: Artifact, by: str, *, provenance: Provenance, because: str = ""
+        self,
+        manifest: Manifest,
+        artifact: Artifact,
+        by: str,
+        *,
+        provenance: Provenance,
+        because: str = "",
+        key: str = "",
     ) -> ReleaseRecord:
         """Take a release whose artifact is kept. Raises InvalidInput, Conflict, Exhausted."""
         ...
