@@ -39,6 +39,8 @@ class _Open:
     process: ProcessId
     before: dict[str, str] | None
     names: frozenset[str]
+    log_offset: int
+    """Where its log ended before."""
 
 
 class Publisher:
@@ -78,15 +80,22 @@ class Publisher:
         """Wait on while Envoy works through the files; write them again only when it gets no further.
 
         Ten thousand instances written anew to an Envoy that is still reading them would keep it reading for ever.
+        And a certificate that it refused it takes for known when it comes a second time, and says so without using
+        it: a refusal that nobody heard counts from what Envoy said before the files were written.
         """
         began, names = self._clock.monotonic(), tuple(snapshot.files)
         first = await _subscriptions(envoy)
         if first is None:
             return  # it does not answer: whether it hangs is watched elsewhere
-        verdict = await self._verdict(snapshot, names, first, envoy, within_s=CONFIRM_WITHIN_S)
+        still = self._open if self._open is not None and self._open.process == envoy.process else None
+        before = still.before if still is not None and still.before is not None else first
+        offset = log_size(self._log) if still is None else still.log_offset
+        verdict = await self._verdict(snapshot, names, before, envoy, within_s=CONFIRM_WITHIN_S)
         if verdict.choice is Choice.APPLIED:
             self._confirmed(snapshot, names, began)
-        elif verdict == judge(versions(snapshot.files, names), first, first) or verdict.choice is Choice.REFUSED:
+        elif verdict.choice is Choice.REFUSED:
+            await self._refused(snapshot, envoy, self._complaint(offset, verdict))
+        elif verdict == judge(versions(snapshot.files, names), first, first):
             await self._apply(snapshot, envoy, again=True)
 
     async def confirm_all(self, envoy: Envoy, *, newborn: bool) -> None:
@@ -100,8 +109,7 @@ class Publisher:
             if verdict.choice is Choice.APPLIED:
                 self._confirmed(self._current, names, began)
             elif verdict.choice is Choice.REFUSED:
-                self.refuse(self._current.version, self._complaint(0, verdict))
-                await self._take_back(self._current, envoy)
+                await self._refused(self._current, envoy, self._complaint(0, verdict))
             # Otherwise the next turn writes the files once more.
 
     def go_back(self, because: str) -> None:
@@ -146,7 +154,7 @@ class Publisher:
         began = self._clock.monotonic()
         still = self._open if self._open is not None and envoy and self._open.process == envoy.process else None
         before = await self._before(envoy) if still is None else still.before
-        offset = log_size(self._log)
+        offset = log_size(self._log) if still is None else still.log_offset
         written = self._folder.write(snapshot, only=snapshot.files if again else None)
         self._current, self._open = snapshot, None
         if envoy is None:
@@ -155,27 +163,30 @@ class Publisher:
         names = tuple(write_order(waiting.union(written)))
         verdict = await self._verdict(snapshot, names, before, envoy, within_s=CONFIRM_WITHIN_S, newer=newer)
         if verdict.choice is Choice.PENDING:
-            self._open = _Open(envoy.process, before, frozenset(names))
+            self._open = _Open(envoy.process, before, frozenset(names), offset)
         elif verdict.choice is Choice.APPLIED:
             self._confirmed(snapshot, names, began)
         elif verdict.choice is Choice.REFUSED:
-            self._in_effect = False
-            self.refuse(snapshot.version, self._complaint(offset, verdict))
-            await self._take_back(snapshot, envoy)
+            await self._refused(snapshot, envoy, self._complaint(offset, verdict))
 
     async def _before(self, envoy: Envoy | None) -> dict[str, str] | None:
         """Return what Envoy said last. While all is in effect nothing can have changed, and a file need not wait."""
-        if self._in_effect and envoy is not None and self._seen is not None and self._seen[0] == envoy.process:
-            return self._seen[1]
-        return await _subscriptions(envoy)
+        last = self._seen[1] if envoy is not None and self._seen and self._seen[0] == envoy.process else None
+        if self._in_effect and last is not None:
+            return last
+        return await _subscriptions(envoy) or last
 
-    async def _take_back(self, refused: Snapshot, envoy: Envoy) -> None:
-        if self._good is None or self._good.version == refused.version:
-            return
-        before = await _subscriptions(envoy)
-        names = self._folder.write(self._good)
-        self._current = self._good
-        verdict = await self._verdict(self._good, names, before, envoy, within_s=CONFIRM_WITHIN_S)
+    async def _refused(self, snapshot: Snapshot, envoy: Envoy, because: str) -> None:
+        self._in_effect, self._open = False, None
+        self.refuse(snapshot.version, because)
+        if self._good is not None and self._good.version != snapshot.version:
+            await self._take_back(self._good, envoy)
+
+    async def _take_back(self, good: Snapshot, envoy: Envoy) -> None:
+        before = await self._before(envoy)
+        names = self._folder.write(good)
+        self._current = good
+        verdict = await self._verdict(good, names, before, envoy, within_s=CONFIRM_WITHIN_S)
         self._in_effect = verdict.choice is Choice.APPLIED
         self._tell()
 

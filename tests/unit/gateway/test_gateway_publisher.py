@@ -27,17 +27,22 @@ pytestmark = pytest.mark.anyio
 def snapshot(**marks: str) -> Snapshot:
     """Make the files of a gateway; `marks` change the content of some."""
     files = {"bootstrap.json": b"{}"}
-    for name in ("cds", "eds-api", "eds-shop", "lds", "rds"):
+    for name in ("cds", "eds-api", "eds-shop", "lds", "rds", "sds"):
         mark = marks.get(name.removeprefix("eds-"), "1")
         files[f"{name}.json"] = json.dumps({"version_info": mark, "resources": []}).encode()
     return Snapshot(version_of(files.items()), files)
 
 
 class Reader:
-    """Stands for an Envoy that reads its folder when asked about it, and refuses what is marked `bad`."""
+    """Stands for an Envoy that reads its folder when asked about it, and refuses what is marked `bad`.
+
+    A certificate only once: when the same comes again, it says that it uses it (seen with Envoy 1.40).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.stats, self.busy = folder, cast("dict[str, str]", {}), False
+        self.refused: dict[str, int] = {}
+        """When the refused file was written, ns since the epoch, by its name."""
 
     def read(self) -> None:
         """Take up what has changed, or count a refusal."""
@@ -45,7 +50,11 @@ class Reader:
             prefix, version = subscription(path.name), json.loads(path.read_bytes()).get("version_info")
             if prefix is None or self.stats.get(f"{prefix}.version_text") == version:
                 continue
-            if version == "bad":
+            written = path.stat().st_mtime_ns
+            if version == "bad" and self.refused.get(path.name) == written:
+                continue
+            if version == "bad" and not (path.name == "sds.json" and path.name in self.refused):
+                self.refused[path.name] = written
                 self.stats[f"{prefix}.update_rejected"] = str(int(self.stats.get(f"{prefix}.update_rejected", "0")) + 1)
             else:
                 self.stats[f"{prefix}.version_text"] = version
@@ -102,4 +111,17 @@ async def test_a_refusal_that_was_not_waited_for_is_found_with_the_next_change(t
     rig.reader.busy = False
     await rig.publisher.bring(snapshot(cds="bad", shop="2"), rig.envoy)
     assert rig.states[-1].rejected == snapshot(cds="bad", shop="2").version
+    assert rig.folder.load() == rig.folder.load_good() == snapshot()
+
+
+async def test_a_certificate_whose_refusal_nobody_heard_is_not_taken_for_used(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    await rig.served(snapshot())
+    rig.reader.busy = True
+    await rig.publisher.bring(snapshot(sds="bad"), rig.envoy, newer=anyio.lowlevel.checkpoint)
+    rig.reader.read()
+    rig.reader.busy = False
+    await rig.publisher.bring(None, rig.envoy)
+    assert rig.states[-1].rejected == snapshot(sds="bad").version
+    assert rig.states[-1].serving
     assert rig.folder.load() == rig.folder.load_good() == snapshot()
