@@ -15,6 +15,7 @@ import anyio
 import pytest
 from studio_rig import Diary, Rig, clip, digests, ffmpeg
 
+from redqueen.errors import Unavailable
 from redqueen.studio.service import work
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -30,6 +31,21 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 def _start(data: Path, owner: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(_WORKER), str(data), owner], start_new_session=True)
+
+
+async def test_a_worker_that_dies_while_it_says_that_a_title_can_be_watched_leaves_that_to_the_next(
+    films: Path, tmp_path: Path, rig: Rig
+) -> None:
+    told = rig.diary.playable
+
+    async def dies(title_id: str, hls_path: str) -> None:
+        rig.diary.playable = told  # type: ignore[method-assign]
+        raise Unavailable("test", "The worker died", hint="Try again")
+
+    rig.diary.playable = dies  # type: ignore[method-assign]
+    await rig.take(clip(films / "animation_bbb_480p24_30s.mp4", 3, tmp_path))
+    await rig.until_over()
+    assert rig.diary.events.index("playable") < rig.diary.events.index("complete")
 
 
 async def test_workers_killed_again_and_again_leave_the_same_bytes(films: Path, tmp_path: Path, rig: Rig) -> None:

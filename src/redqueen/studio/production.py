@@ -239,10 +239,12 @@ class Studio:
         title = await self._ledger.title(title_id)
         if title is None or title.plan is None or title.state != "encoding":
             return
-        first = await self._ledger.published(title_id) is None
-        if await publishing.publish_instant(self.bench("instant"), title, title.plan) is not None and first:
+
+        async def playable() -> None:
             await self._sink.playable(title_id, keys.MASTER)
             self.emit(TitlePlayable(title_id, round(self.clock.now() - title.submitted_at, 3)))
+
+        await publishing.publish_instant(self.bench("instant"), title, title.plan, playable)
         done = await self._ledger.done(title_id)
         await self._top_up(title, title.plan, plan.made(title.plan, done))
         if plan.finished(title.plan, done):

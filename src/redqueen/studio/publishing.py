@@ -8,6 +8,7 @@ Enter at `publish_instant`, `publish_final` and `add_text`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 
 from redqueen.errors import InvalidInput, NotFound
 from redqueen.studio import cuts, keys, languages, manifests, packaging, plan, playlists, recipe, subtitles
@@ -59,20 +60,23 @@ def audio_segments(made: Plan, sound: AudioDone) -> list[Segment]:
     return listed
 
 
-async def publish_instant(bench: Workbench, title: Title, made: Plan) -> Published | None:
-    """Bring the instant playlists up to date; return what is new to viewers, or None."""
-    title_id, changed = title.title_id, None
+async def publish_instant(bench: Workbench, title: Title, made: Plan, playable: Callable[[], Awaitable[None]]) -> None:
+    """Bring the instant playlists up to date.
+
+    `playable` is called when there is something to see for the first time, and again by the next worker where that
+    did not come to its end.
+    """
+    title_id = title.title_id
     for _ in range(_TRIES):
         done = await bench.ledger.done(title_id)
         seen, now = await bench.ledger.published(title_id), visible(made, done)
         if now.chunks == 0 or seen == now:
-            return changed
+            return
         await _put_lists(bench, title_id, made, done, now)
         if seen is None:
             await _put_instant_master(bench, title_id, made, done.chunks[made.instant.name][0], now)
+            await playable()
         await bench.ledger.keep_published(title_id, now)
-        changed = now
-    return changed
 
 
 async def _put_lists(bench: Workbench, title_id: str, made: Plan, done: Done, now: Published) -> None:
