@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,7 @@ class ForeignClient:
     def __init__(self, command: list[str], urls: Sequence[str], app: str, instance_id: str, log: Path) -> None:
         self.view: dict[str, str] = {}
         self.log = log
+        self.said: deque[str] = deque(maxlen=60)
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [*command, ",".join(urls), app, instance_id, "9999"],
@@ -109,6 +111,8 @@ class ForeignClient:
         for line in self._process.stdout:
             if line.startswith('{"view"') and line.endswith("\n"):  # clients log there too
                 self.view = json.loads(line)["view"]
+            else:
+                self.said.append(line)
 
     def say(self, command: str) -> None:
         """Hand it one command."""
@@ -120,7 +124,7 @@ class ForeignClient:
         """Wait until something holds while the client runs."""
         deadline = time.monotonic() + limit_s
         while not true():
-            told = f"{what}; its view {self.view}\n{self.log.read_text()[-3000:]}"
+            told = f"{what}; its view {self.view}\n{self.log.read_text()[-3000:]}{''.join(self.said)}"
             assert self._process.poll() is None, f"it ended before: {told}"
             assert time.monotonic() < deadline, f"never: {told}"
             time.sleep(0.05)

@@ -76,7 +76,7 @@ class Node:
         if kind == "events":
             return await _send_events(writer)
         async with self._free:
-            await asyncio.sleep(0.4 if kind == "slow" else self.slow_s)
+            await asyncio.sleep({"slow": 0.4, "stuck": 20.0}.get(kind, self.slow_s))
         await _send(writer, *self._content(kind, asked))
         return True
 

@@ -115,7 +115,7 @@ def test_events_arrive_one_by_one_uncompressed_and_beyond_the_time_limit(region:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_request_beyond_its_time_limit_is_answered_504_in_words(client: httpx.Client, method: str):
-    answer = client.request(method, "/short/slow")
+    answer = client.request(method, "/short/stuck")
     assert (answer.status_code, answer.json()["code"]) == (504, "gateway.timeout")
 
 
@@ -213,8 +213,10 @@ def test_a_slow_read_is_asked_of_the_other_node_too_and_the_first_answer_counts(
     region.nodes["hedge-1"].slow_s = 20.0
     began = time.monotonic()
     answers = [client.get("/hedge/x").text for _ in range(4)]
-    assert all(text.startswith("hedge-2") for text in answers)
+    while not region.nodes["hedge-1"].asked and len(answers) < 40:  # which of two idle nodes is asked first is chance
+        answers.append(client.get("/hedge/x").text)
     assert region.nodes["hedge-1"].asked
+    assert all(text.startswith("hedge-2") for text in answers)
     assert time.monotonic() - began < 15
     # Nobody is given up for being slow: the first to be asked is also the first to answer.
     region.nodes["hedge-1"].slow_s = region.nodes["hedge-2"].slow_s = 0.3
