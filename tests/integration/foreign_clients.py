@@ -11,13 +11,14 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +130,26 @@ class ForeignClient:
             assert time.monotonic() < deadline, f"never: {told}"
             time.sleep(0.05)
 
+    @contextlib.contextmanager
+    def paused(self, idle: Callable[[], bool], limit_s: float = 5.0) -> Iterator[None]:
+        """Stop it while the block runs, at a moment when it asks for nothing if there is one within the limit.
+
+        py-eureka-client waits for itself for ever when no registry answers it once and its view is old afterwards:
+        what pulls the whole registry is called under the lock that it takes.
+        """
+        deadline = time.monotonic() + limit_s
+        self._process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)  # what it has sent already is on its way
+        while not idle() and time.monotonic() < deadline:
+            self._process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+            self._process.send_signal(signal.SIGSTOP)
+            time.sleep(0.1)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def ended(self, limit_s: float = 20.0) -> int:
         """Wait for its end; give its exit code."""
         return self._process.wait(limit_s)
@@ -151,6 +172,8 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.asked: list[str] = []
+        self.open: set[socket.socket] = set()
+        """The clients' connections."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -163,6 +186,7 @@ class Relay:
                     client.close()
                     continue
                 registry.settimeout(None)
+                self.open.add(client)
                 for source, sink in ((client, registry), (registry, client)):
                     threading.Thread(target=self._hand_on, args=(source, sink, sink is registry), daemon=True).start()
 
@@ -176,6 +200,7 @@ class Relay:
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        self.open -= {source, sink}
         source.close()
 
     def heard(self, method: str, path: str) -> int:
