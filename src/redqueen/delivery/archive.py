@@ -53,9 +53,9 @@ class Archive:
             newest = await self.newest(service, _REMEMBERED)
             number = newest[0].release.number + 1 if newest else 1
             release = made(number)
-            for kept in newest:
-                if release.key and kept.release.key == release.key:
-                    return _same(kept, release)
+            known = [kept for kept in newest if release.key and kept.release.key == release.key]
+            if known:
+                return _same(known[0], release)
             key = _key(service, number)
             changes = [
                 Put(_KEPT + key, msgspec.json.encode(ReleaseRecord(release, state)), ABSENT),

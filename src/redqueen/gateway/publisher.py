@@ -87,7 +87,7 @@ class Publisher:
         first = await _subscriptions(envoy)
         if first is None:
             return  # it does not answer: whether it hangs is watched elsewhere
-        still = self._open if self._open is not None and self._open.process == envoy.process else None
+        still = self._unconfirmed(envoy)
         before = still.before if still is not None and still.before is not None else first
         offset = log_size(self._log) if still is None else still.log_offset
         verdict = await self._verdict(snapshot, names, before, envoy, within_s=CONFIRM_WITHIN_S)
@@ -152,7 +152,7 @@ class Publisher:
         newer: _Newer = anyio.sleep_forever,
     ) -> None:
         began = self._clock.monotonic()
-        still = self._open if self._open is not None and envoy and self._open.process == envoy.process else None
+        still = self._unconfirmed(envoy)
         before = await self._before(envoy) if still is None else still.before
         offset = log_size(self._log) if still is None else still.log_offset
         written = self._folder.write(snapshot, only=snapshot.files if again else None)
@@ -168,6 +168,10 @@ class Publisher:
             self._confirmed(snapshot, names, began)
         elif verdict.choice is Choice.REFUSED:
             await self._refused(snapshot, envoy, self._complaint(offset, verdict))
+
+    def _unconfirmed(self, envoy: Envoy | None) -> _Open | None:
+        """Return what this very Envoy has not confirmed yet."""
+        return self._open if self._open is not None and envoy and self._open.process == envoy.process else None
 
     async def _before(self, envoy: Envoy | None) -> dict[str, str] | None:
         """Return what Envoy said last. While all is in effect nothing can have changed, and a file need not wait."""
