@@ -187,7 +187,7 @@ async def test_a_trial_a_change_of_it_and_its_end_are_in_effect_within_two_secon
             await until("baseline", trials=()),
             await until("own", pins=()),
         ]
-        assert statistics.median(took) < 2, took
+        assert statistics.median(took) < 2 and max(took) < 10, took
 
 
 async def test_an_arm_without_a_node_and_a_pin_to_nobody_harm_no_viewer(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ async def test_trials_and_pins_are_in_effect_within_two_seconds_and_the_figures_
             await pins.unpin("api")
             took.append(await region.until(control, "own"))
         print(f"in effect after {statistics.median(took):.2f} s as a rule, {max(took):.2f} s at most")  # noqa: T201
-        assert statistics.median(took) < 2, took
+        assert statistics.median(took) < 2 and max(took) < 10, took
         await region.records.put(ARMED, Put("api-r1", msgspec.json.encode(TRIAL)))
         await region.until(viewer, "canary")
         headers = {"authorization": f"Bearer {region.token}"}

@@ -84,6 +84,14 @@ class Rig:
         self.publisher.start_with(wanted)
         await self.publisher.confirm_all(self.envoy, newborn=True)
 
+    async def refused_unheard(self, wanted: Snapshot) -> None:
+        """Let Envoy serve, and refuse what comes next while nobody waits for its answer."""
+        await self.served(snapshot())
+        self.reader.busy = True
+        await self.publisher.bring(wanted, self.envoy, newer=anyio.lowlevel.checkpoint)
+        self.reader.read()
+        self.reader.busy = False
+
 
 async def test_an_envoy_that_is_reading_is_not_waited_for_when_newer_inputs_come(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
@@ -104,11 +112,7 @@ async def test_an_envoy_that_is_reading_is_not_waited_for_when_newer_inputs_come
 
 async def test_a_refusal_that_was_not_waited_for_is_found_with_the_next_change(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    await rig.served(snapshot())
-    rig.reader.busy = True
-    await rig.publisher.bring(snapshot(cds="bad"), rig.envoy, newer=anyio.lowlevel.checkpoint)
-    rig.reader.read()
-    rig.reader.busy = False
+    await rig.refused_unheard(snapshot(cds="bad"))
     await rig.publisher.bring(snapshot(cds="bad", shop="2"), rig.envoy)
     assert rig.states[-1].rejected == snapshot(cds="bad", shop="2").version
     assert rig.folder.load() == rig.folder.load_good() == snapshot()
@@ -116,11 +120,7 @@ async def test_a_refusal_that_was_not_waited_for_is_found_with_the_next_change(t
 
 async def test_a_certificate_whose_refusal_nobody_heard_is_not_taken_for_used(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    await rig.served(snapshot())
-    rig.reader.busy = True
-    await rig.publisher.bring(snapshot(sds="bad"), rig.envoy, newer=anyio.lowlevel.checkpoint)
-    rig.reader.read()
-    rig.reader.busy = False
+    await rig.refused_unheard(snapshot(sds="bad"))
     await rig.publisher.bring(None, rig.envoy)
     assert rig.states[-1].rejected == snapshot(sds="bad").version
     assert rig.states[-1].serving
